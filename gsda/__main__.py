@@ -1,0 +1,7 @@
+"""Entry of `python -m gsda`."""
+
+import sys
+
+from gsda.cli import main
+
+sys.exit(main())

@@ -1,0 +1,125 @@
+"""A trained model as a folder: what predicts, without what trained it.
+
+The folder holds `weights.pt` (E and C) and `manifest.json` (classes, backbone, where it is from).
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from gsda.checkpoint import load_bytes, to_bytes, write_atomically
+from gsda.data.transforms import centre_crop, normalise
+from gsda.errors import BadCheckpoint, BadInput
+from gsda.backbones import find_backbone
+from gsda.model import Network
+
+MANIFEST, WEIGHTS = "manifest.json", "weights.pt"
+FORMAT = 1
+CHUNK = 64
+
+
+class Predictor:
+    """E and C with the classes' names.
+
+    Attributes:
+        manifest: classes, backbone, bottleneck, task, configuration and whatever was added.
+    """
+
+    def __init__(self, network: Network, manifest: Mapping[str, Any]) -> None:
+        self.network = network.eval()
+        self.manifest = dict(manifest)
+        self.classes: tuple[str, ...] = tuple(manifest["classes"])
+        self._entry = find_backbone(manifest["backbone"])
+
+    def predict(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+        """Classes (N,) and probabilities (N, r) of RGB images, uint8 (N, H, W, 3), of any H, W.
+
+        Raises:
+            BadInput: of another shape or type.
+        """
+        images = np.asarray(images)
+        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+            raise BadInput(
+                f"Images must be uint8 of shape (N, height, width, 3), not {images.dtype} of "
+                f"shape {images.shape}: stack RGB images of one size."
+            )
+        sized = [
+            np.stack([self.resize(image) for image in images[i : i + CHUNK]])
+            for i in range(0, len(images), CHUNK)
+        ]
+        return self.predict_sized(sized)
+
+    def resize(self, image: NDArray[np.uint8] | Image.Image) -> NDArray[np.uint8]:
+        """An RGB image of any size, as training saw it: (size, size, 3)."""
+        size = self._entry.size
+        if not isinstance(image, Image.Image):
+            image = Image.fromarray(image)
+        if image.size != (size, size):
+            image = image.resize((size, size), Image.Resampling.BILINEAR)
+        return np.asarray(image)
+
+    @property
+    def size(self) -> int:
+        """Side of the images that `predict_sized` takes."""
+        return self._entry.size
+
+    def predict_sized(
+        self, batches: Iterable[NDArray[np.uint8]]
+    ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+        """The same for batches (B, size, size, 3) that were resized already."""
+        parts = list(self._probabilities(batches))
+        r = len(self.classes)
+        p = np.concatenate(parts) if parts else np.zeros((0, r), dtype=np.float32)
+        return np.asarray(self.classes)[p.argmax(axis=1)], p
+
+    def _probabilities(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        entry = self._entry
+        device = next(self.network.parameters()).device
+        for batch in batches:
+            with torch.inference_mode():
+                x = torch.from_numpy(np.ascontiguousarray(batch)).to(device)
+                _, z = self.network(normalise(centre_crop(x, entry.crop), entry.normalise))
+                yield torch.softmax(z, dim=1).cpu().numpy()
+
+
+def save_bundle(folder: Path, network: Network, manifest: Mapping[str, Any]) -> None:
+    """Write a model; the manifest comes last, so that a folder with one is whole.
+
+    Args:
+        manifest: JSON values; must name `classes`, `backbone` and `bottleneck`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / WEIGHTS, to_bytes(network.state_dict()))
+    text = json.dumps({"format": FORMAT} | dict(manifest), indent=2, ensure_ascii=False)
+    write_atomically(folder / MANIFEST, text.encode())
+
+
+def load_bundle(folder: Path) -> Predictor:
+    """Read a model, executing nothing that lies in the folder.
+
+    Raises:
+        BadInput: it is not there, or damaged.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        state = load_bytes((folder / WEIGHTS).read_bytes(), WEIGHTS)
+    except OSError as error:
+        raise BadInput(
+            f"{folder} is no model: it needs {MANIFEST} and {WEIGHTS}, as a search leaves them."
+        ) from error
+    except (ValueError, BadCheckpoint) as error:
+        raise BadInput(f"The model in {folder} is damaged ({error}): fetch it again.") from error
+    network = Network(manifest["backbone"], len(manifest["classes"]), manifest["bottleneck"])
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise BadInput(
+            f"The weights in {folder} do not fit its {MANIFEST}: fetch it again."
+        ) from error
+    return Predictor(network, manifest)

@@ -1,0 +1,101 @@
+"""Checkpoints: whole or not there, checked when read, and unable to run code."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gsda.errors import BadCheckpoint
+
+KEEP = 2
+_NAME = re.compile(r"step-(\d{9})\.([0-9a-f]{16})\.pt")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put `content` at `path`: after a crash the file is the old one or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def to_bytes(state: dict[str, Any]) -> bytes:
+    """A state dict as torch writes it."""
+    buffer = BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def save_step(folder: Path, step: int, state: dict[str, Any]) -> Path:
+    """Write the checkpoint of a step, its hash in its name, and drop all but the last two."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = to_bytes(state)
+    path = folder / f"step-{step:09d}.{_digest(content)}.pt"
+    write_atomically(path, content)
+    for old in list(_newest_first(folder))[KEEP:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest sound checkpoint, or None; and a sentence for each damaged one passed over."""
+    complaints = []
+    for path in _newest_first(folder):
+        try:
+            return read(path), complaints
+        except BadCheckpoint as error:
+            complaints.append(str(error))
+    return None, complaints
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint that `save_step` wrote.
+
+    Raises:
+        BadCheckpoint: its hash is not the one in its name, or it cannot be read.
+    """
+    match = _NAME.fullmatch(path.name)
+    content = path.read_bytes()
+    if match is None or _digest(content) != match.group(2):
+        raise BadCheckpoint(f"checkpoint {path.name} is damaged")
+    return load_bytes(content, path.name)
+
+
+def load_bytes(content: bytes, name: str) -> dict[str, Any]:
+    """Undo `to_bytes`, executing nothing.
+
+    Raises:
+        BadCheckpoint: it cannot be read.
+    """
+    try:
+        state: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BadCheckpoint(f"checkpoint {name} cannot be read") from error
+    return state
+
+
+def clear(folder: Path) -> None:
+    """Remove all checkpoints of steps."""
+    for path in _newest_first(folder):
+        path.unlink(missing_ok=True)
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        return iter(())
+    named = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    return iter(sorted(named, key=lambda path: path.name, reverse=True))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,50 @@
+"""`python -m gsda`: what one does with a model once a search has made it."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gsda.errors import BadInput
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code (0 done, 2 bad use)."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except BadInput as error:
+        print(f"gsda: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands."""
+    parser = argparse.ArgumentParser(prog="gsda", description=__doc__)
+    commands = parser.add_subparsers(title="commands", required=True)
+    predict = commands.add_parser("predict", help="classes of images, as CSV or Parquet")
+    predict.add_argument("model", metavar="MODEL", help="models:/NAME@champion, or a folder")
+    predict.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="images, or folders")
+    predict.add_argument(
+        "--output", type=Path, help="file.csv or file.parquet; default: CSV on standard output"
+    )
+    predict.add_argument("--tracking-uri", help="of MLflow; default: ./mlflow.db")
+    predict.add_argument(
+        "--skip-bad-images", action="store_true", help="leave out unreadable files, and name them"
+    )
+    predict.set_defaults(run=_predict)
+    return parser
+
+
+def _predict(options: Any) -> None:
+    if options.output is not None and options.output.suffix not in (".csv", ".parquet"):
+        raise BadInput(f"--output is {options.output}: name a .csv or a .parquet file.")
+    from gsda.predict import find_model, predict_files, write_table
+
+    predictor = find_model(options.model, options.tracking_uri)
+    table, bad = predict_files(predictor, options.paths, options.skip_bad_images)
+    write_table(table, options.output)
+    for sentence in bad:
+        print(f"gsda: skipped: {sentence}", file=sys.stderr)

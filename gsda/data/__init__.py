@@ -1,0 +1,34 @@
+"""Images: found in folders (or drawn), decoded once, mapped into memory by every process."""
+
+from gsda.data.domain import Domain, Images, Int64, Pair, UInt8
+from gsda.data.folders import Listing, scan, task_listings
+from gsda.data.load import (
+    DataSpec,
+    default_cache,
+    iterate_files,
+    load_domains,
+    load_pair,
+    prepare,
+)
+from gsda.data.store import Store, decode, open_domain, write_store
+
+__all__ = [
+    "DataSpec",
+    "Domain",
+    "Images",
+    "Int64",
+    "Listing",
+    "Pair",
+    "Store",
+    "UInt8",
+    "decode",
+    "default_cache",
+    "iterate_files",
+    "load_domains",
+    "load_pair",
+    "open_domain",
+    "prepare",
+    "scan",
+    "task_listings",
+    "write_store",
+]

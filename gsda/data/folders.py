@@ -1,0 +1,276 @@
+"""Find the images of a task: ``DATA/<domain>/<class>/*`` or ``DATA/<domain>/images/<class>/*``.
+
+Nothing is decoded here. Every mistake is a `BadInput` that names the folder and the cure.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from gsda.errors import BadInput
+from gsda.tasks import BENCHMARKS, Task
+
+SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"]
+)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files of one domain.
+
+    Attributes:
+        domain: its short name in the task, such as ``A``.
+        root: the folder that holds the class folders (or, unlabelled, the images).
+        classes: class names in index order; empty for an unlabelled domain.
+        files: (posix path relative to `root`, index into `classes` or -1), sorted by path.
+    """
+
+    domain: str
+    root: Path
+    classes: tuple[str, ...]
+    files: tuple[tuple[str, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def task_listings(task: Task, data: Path) -> tuple[Listing, Listing]:
+    """The source and the target of `task` below the folder `data`.
+
+    A benchmark must have all of its classes in both domains. For other datasets the domain's name
+    is its folder's name, the source fixes the classes, and the target may lack some of them or
+    have no class folders at all.
+
+    Raises:
+        BadInput: the folders are not of that form.
+    """
+    benchmark = BENCHMARKS.get(task.dataset)
+    if benchmark is None:
+        source = scan(data, task.source, (task.source,), None)
+        target = scan(
+            data,
+            task.target,
+            (task.target,),
+            source.classes,
+            missing_ok=True,
+            unlabelled_ok=True,
+        )
+        return source, target
+    source = scan(data, task.source, benchmark.domains[task.source], benchmark.classes)
+    if len(source.classes) != benchmark.n_classes:
+        raise BadInput(
+            f"{source.root} has {len(source.classes)} class folders with images "
+            f"({_some(source.classes)}) where {benchmark.name} has {benchmark.n_classes}: "
+            "point --data at an intact copy of it."
+        )
+    target = scan(data, task.target, benchmark.domains[task.target], source.classes)
+    return source, target
+
+
+def scan(
+    data: Path,
+    domain: str,
+    candidates: Sequence[str],
+    classes: tuple[str, ...] | None,
+    *,
+    missing_ok: bool = False,
+    unlabelled_ok: bool = False,
+) -> Listing:
+    """List the images of one domain.
+
+    Args:
+        data: the folder that holds the domains.
+        domain: the domain's short name, for the listing and for messages.
+        candidates: folder names to look for in `data`; the first one there is taken.
+        classes: the class folders that must be there, or None to take those that are.
+        missing_ok: whether some of `classes` may have no images.
+        unlabelled_ok: whether images without class folders are taken, as unlabelled.
+
+    Raises:
+        BadInput: a folder is missing, unreadable, empty, or has the wrong classes.
+    """
+    root, loose, per_class = _contents(_domain_folder(data, domain, candidates), classes)
+    if not per_class and loose:
+        return _flat(domain, root, loose, unlabelled_ok)
+    if not per_class:
+        raise BadInput(
+            f"{root} holds no images: put them into one folder per class, "
+            f"such as {root / 'CLASS' / 'image.jpg'}."
+        )
+    if loose:
+        raise BadInput(
+            f"{root / loose[0]} lies beside the class folders of domain {domain!r}: "
+            "move it into one of them, or remove it."
+        )
+    if classes is None:
+        classes = tuple(sorted(per_class))
+    _check_classes(root, per_class, classes, missing_ok)
+    index = {name: label for label, name in enumerate(classes)}
+    files = sorted((file, index[name]) for name, found in per_class.items() for file in found)
+    return Listing(domain, root, classes, tuple(files))
+
+
+def images_below(root: Path, name: str = "") -> list[str]:
+    """Image files in ``root/name`` and below it: sorted posix paths relative to `root`.
+
+    Hidden files and folders are left out. Links are followed, but never back into a folder that
+    was already seen or that contains `root`.
+
+    Raises:
+        BadInput: a folder that cannot be read, or a file name that is not Unicode.
+    """
+    top = root / name
+    try:
+        above = (root, *root.resolve().parents) if name else tuple(root.resolve().parents)
+        seen = {_identity(folder) for folder in above}
+        found: list[str] = []
+        for here, folders, files in os.walk(top, followlinks=True, onerror=_unreadable):
+            identity = _identity(Path(here))
+            if identity in seen:
+                folders.clear()
+                continue
+            seen.add(identity)
+            folders[:] = sorted(_visible(folders))
+            found += [_relative(root, Path(here, file)) for file in files if _is_image(file)]
+    except OSError as error:
+        _unreadable(error)
+    return sorted(found)
+
+
+def _domain_folder(data: Path, domain: str, candidates: Sequence[str]) -> Path:
+    """The first candidate that is a folder in `data`."""
+    folder = is_folder(data)
+    if not folder:
+        what = "does not exist" if folder is None else "is not a folder"
+        raise BadInput(f"{data} {what}: point --data at the folder that holds the domains.")
+    there, _ = _entries(data)
+    for candidate in candidates:
+        if candidate in there:
+            return data / candidate
+    raise BadInput(
+        f"{data} has no folder for domain {domain!r} (looked for {_some(candidates)}; "
+        f"found {_some(there) or 'no folders'}): point --data at the folder that holds it."
+    )
+
+
+def _contents(
+    folder: Path, classes: tuple[str, ...] | None
+) -> tuple[Path, list[str], dict[str, list[str]]]:
+    """The root, the images directly in it, and those of each subfolder that has any.
+
+    The root is ``folder/images`` where `folder` has images nowhere else.
+    """
+    loose, per_class = _split(folder)
+    only_images = not loose and set(per_class) == {"images"}
+    if only_images and "images" not in (classes or ()):
+        folder = folder / "images"
+        loose, per_class = _split(folder)
+    return folder, loose, per_class
+
+
+def _split(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """Images directly in `folder`, and the images of each subfolder that has any."""
+    folders, files = _entries(folder)
+    loose = [_relative(folder, folder / name) for name in files if _is_image(name)]
+    below = {name: images_below(folder, name) for name in folders}
+    return loose, {name: found for name, found in below.items() if found}
+
+
+def _flat(domain: str, root: Path, files: list[str], unlabelled_ok: bool) -> Listing:
+    if not unlabelled_ok:
+        raise BadInput(
+            f"{root} holds images but no class folders: "
+            "move each image into a folder named after its class."
+        )
+    return Listing(domain, root, (), tuple((file, -1) for file in files))
+
+
+def _check_classes(
+    root: Path, per_class: dict[str, list[str]], classes: tuple[str, ...], missing_ok: bool
+) -> None:
+    extra = sorted(set(per_class) - set(classes))
+    if extra:
+        raise BadInput(
+            f"{root / extra[0]} is not one of the {len(classes)} classes ({_some(classes)}): "
+            "rename it to its class, or remove it."
+        )
+    missing = [name for name in classes if name not in per_class]
+    if not missing or missing_ok:
+        return
+    folder = root / missing[0]
+    if folder.is_dir():
+        raise BadInput(f"{folder} holds no images: add the images of class {missing[0]!r}.")
+    raise BadInput(
+        f"{root} lacks the class {missing[0]!r}: add a folder of that name with its images."
+    )
+
+
+def is_folder(path: Path) -> bool | None:
+    """Whether `path` is a folder; None where there is nothing.
+
+    Raises:
+        BadInput: that cannot be seen, for want of permission.
+    """
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        _unreadable(error)
+
+
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    """Names in `folder` that are not hidden, sorted: subfolders, and everything else."""
+    try:
+        with os.scandir(folder) as entries:
+            kinds = {entry.name: _leads_to_folder(entry) for entry in entries}
+    except OSError as error:
+        _unreadable(error)
+    names = sorted(_visible(kinds))
+    return [name for name in names if kinds[name]], [name for name in names if not kinds[name]]
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, for one
+        return False
+
+
+def _visible(names: Iterable[str]) -> list[str]:
+    return [name for name in names if not name.startswith(".")]
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def _relative(root: Path, file: Path) -> str:
+    relative = file.relative_to(root).as_posix()
+    try:
+        relative.encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"The name of {str(file)!a} is not valid UTF-8: rename the file.") from None
+    return relative
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise BadInput(
+        f"{error.filename} cannot be read ({error.strerror}): "
+        "make it readable for this user, or remove it."
+    ) from error
+
+
+def _some(names: Sequence[str], limit: int = 12) -> str:
+    """At most `limit` of `names`, as a readable list."""
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,55 @@
+"""Which settings to start from: the paper's for its benchmarks, ours where it is silent."""
+
+from dataclasses import replace
+from typing import Any
+
+from gsda.config import Config
+from gsda.backbones import find_backbone
+from gsda.tasks import BENCHMARKS, Task
+
+DEFAULT_BACKBONE = "resnet50"
+BUILT_IN_BACKBONE = "cnn"
+
+# The small network is trained from scratch, on images and features a tenth of the usual size.
+_SMALL: dict[str, Any] = {
+    "bottleneck": 64,
+    "hidden": 64,
+    "lr": 0.03,
+    "backbone_lr": 1.0,
+    "steps": 400,
+    "evaluate_every": 100,
+}
+
+
+def default_backbone(task: Task) -> str:
+    """The small CNN for made images, ResNet-50 for photographs."""
+    known = BENCHMARKS.get(task.dataset)
+    return BUILT_IN_BACKBONE if known is not None and known.built_in else DEFAULT_BACKBONE
+
+
+def recommend(task: Task, n_classes: int, backbone: str | None = None, **changes: Any) -> Config:
+    """The paper's setting of a task: alpha, beta and b as in its section 3.1.
+
+    For data that the paper does not have: the defaults of `Config`, and a fifth of the classes as
+    the number of groups.
+
+    Args:
+        n_classes: r, which bounds the number of groups.
+        changes: fields of `Config` that the caller has decided on.
+
+    Raises:
+        BadInput: an unknown backbone, or a value out of range.
+    """
+    backbone = backbone or default_backbone(task)
+    find_backbone(backbone)
+    small = _SMALL if backbone == BUILT_IN_BACKBONE else {}
+    known = BENCHMARKS.get(task.dataset)
+    if known is None:
+        paper: dict[str, Any] = {"n_groups": max(1, n_classes // 5)}
+    else:
+        groups = min(known.n_groups, n_classes)
+        paper = {"alpha": known.alpha, "beta": known.beta, "n_groups": groups}
+    config = Config(backbone=backbone, **(small | paper | changes))
+    if config.evaluate_every > config.steps:
+        config = replace(config, evaluate_every=config.steps)
+    return config.check_classes(n_classes)

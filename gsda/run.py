@@ -1,0 +1,203 @@
+"""Run: one adaptation of one task, resumable to the bit."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gsda.config import Config
+from gsda.data import sampling
+from gsda.data.domain import Images, Pair
+from gsda.data.transforms import centre_crop, normalise, random_crop_flip
+from gsda.errors import BadCheckpoint, NonFinite
+from gsda.methods import find_method
+from gsda.backbones import find_backbone
+from gsda.model import build_network, load_pretrained
+from gsda.monitor import summarise_predictions
+from gsda.oracle import Oracle
+from gsda.tasks import Task
+from gsda.validators import VALIDATORS, Outputs, validate
+
+STATE_VERSION = 1
+
+
+class Run:
+    """Training of one configuration on one task.
+
+    Attributes:
+        method: networks, losses and optimisers. step_count: iterations done.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        config: Config,
+        pair: Pair,
+        oracle: Oracle | None = None,
+        device: str = "cpu",
+    ) -> None:
+        """Set up a run at step 0, a function of the arguments alone.
+
+        Args:
+            pair: labelled source, unlabelled target.
+            oracle: sealed target labels, for `oracle/` metrics; None where nobody knows them.
+
+        Raises:
+            BadInput: settings that do not fit the data, or weights that do not fit the backbone.
+        """
+        n_classes = len(pair.classes)
+        config.check_classes(n_classes)
+        self.task, self.config, self.pair, self.oracle = task, config, pair, oracle
+        self.device = torch.device(device)
+        self._backbone = find_backbone(config.backbone)
+        network = build_network(config.backbone, n_classes, config.bottleneck, config.seed)
+        load_pretrained(network, config.backbone, config.weights)
+        self.method = find_method(config.method)(network, config, n_classes)
+        self.method.to(self.device)
+        self.step_count = 0
+        self._labels = torch.from_numpy(pair.source.labels)
+        self._set_samplers()
+
+    def _set_samplers(self) -> None:
+        seeds = np.random.SeedSequence(self.config.seed).generate_state(3, dtype=np.uint32).tolist()
+        self._source = sampling.Cycle(sampling.class_balanced(self._labels), seeds[0])
+        self._target = sampling.Cycle(sampling.uniform(len(self.pair.target)), seeds[1])
+        self._augment = torch.Generator().manual_seed(seeds[2])
+        self._pseudo = torch.full((len(self.pair.target),), -1)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.step_count >= self.config.steps
+
+    def step(self, n: int = 1) -> dict[str, float]:
+        """Train `n` iterations, though not beyond `config.steps`.
+
+        Returns:
+            Mean of each loss over the iterations; read from the device once, at the end.
+
+        Raises:
+            NonFinite: a loss became NaN or infinite.
+        """
+        first = self.step_count
+        sums: dict[str, Tensor] = {}
+        for _ in range(min(n, self.config.steps - first)):
+            for name, value in self._iterate().items():
+                sums[name] = sums[name] + value if name in sums else value
+        done = max(self.step_count - first, 1)
+        means = {name: float(total) / done for name, total in sums.items()}
+        self._check_finite(means, f"between steps {first} and {self.step_count}")
+        return means
+
+    def _iterate(self) -> dict[str, Tensor]:
+        n = self.config.batch_size
+        chosen_s, chosen_t = self._source.take(n), self._target.take(n)
+        x_s = self._fetch(self.pair.source.images, chosen_s)
+        x_t = self._fetch(self.pair.target, chosen_t)
+        y_s = self._labels[chosen_s].to(self.device)
+        logs = self.method.update(x_s, y_s, x_t, self.step_count / self.config.steps)
+        self.step_count += 1
+        return logs
+
+    def _fetch(self, images: Images, chosen: Tensor) -> Tensor:
+        """Augmented and normalised images (B, 3, crop, crop), on the device."""
+        entry = self._backbone
+        raw = torch.from_numpy(images.gather(chosen.numpy())).to(self.device)
+        cropped = random_crop_flip(raw, entry.crop, entry.flip, self._augment)
+        return normalise(cropped, entry.normalise)
+
+    def _check_finite(self, values: dict[str, float], when: str) -> None:
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise NonFinite(f"{name} became {value} {when}")
+
+    def evaluate(self) -> dict[str, float]:
+        """Scores of the model as it stands, all label-free but those called `oracle/...`.
+
+        Pseudo labels are refreshed; with `target_sampling="pseudo"` the next batches of the
+        target are drawn from the confident ones, balanced over their classes (section 3.1).
+
+        Raises:
+            NonFinite: the predictions are not numbers any more.
+        """
+        outputs = self.predict(self.pair.target)
+        if not bool(torch.isfinite(outputs.logits).all()):
+            raise NonFinite(f"the target's predictions are not finite after step {self.step_count}")
+        metrics = {f"val/{name}": score for name, score in self._validate(outputs).items()}
+        metrics |= summarise_predictions(outputs.p, self.config.tau, self.pair.classes)
+        self._refresh_pseudo_labels(outputs.p)
+        if self.oracle is not None:
+            metrics |= self.oracle.score(outputs.logits.argmax(dim=1))
+        return metrics
+
+    def _validate(self, target: Outputs) -> dict[str, float]:
+        return validate(VALIDATORS, target=target)
+
+    def predict(self, images: Images) -> Outputs:
+        """Features (N, d) and logits (N, r) of all of `images`, on the CPU."""
+        network, entry = self.method.network, self._backbone
+        network.eval()
+        features, logits = [], []
+        chunk = 64 if entry.crop > 64 else 512
+        with torch.inference_mode():
+            for start in range(0, len(images), chunk):
+                indices = np.arange(start, min(start + chunk, len(images)))
+                raw = torch.from_numpy(images.gather(indices)).to(self.device)
+                f, z = network(normalise(centre_crop(raw, entry.crop), entry.normalise))
+                features.append(f.cpu())
+                logits.append(z.cpu())
+        return Outputs(torch.cat(features), torch.cat(logits))
+
+    def _refresh_pseudo_labels(self, p_t: Tensor) -> None:
+        top, label = p_t.max(dim=1)
+        self._pseudo = torch.where(top >= self.config.tau, label, -1)
+        if self.config.target_sampling == "pseudo":
+            self._target.redraw(self._draw_target())
+
+    def _draw_target(self) -> sampling.Draw:
+        if self.config.target_sampling == "pseudo" and bool((self._pseudo >= 0).any()):
+            return sampling.class_balanced(self._pseudo)
+        return sampling.uniform(len(self.pair.target))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a fresh `Run` of the same arguments needs to go on to the same bits.
+
+        Its tensors are the live ones: write it to a file before stepping on.
+        """
+        return {
+            "version": STATE_VERSION,
+            "task": str(self.task),
+            "config": self.config.to_dict(),
+            "data": self._data_identity(),
+            "step": self.step_count,
+            "method": self.method.state_dict(),
+            "pseudo": self._pseudo,
+            "source": self._source.state_dict(),
+            "target": self._target.state_dict(),
+            "augment": self._augment.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo `state_dict`.
+
+        Raises:
+            BadCheckpoint: it belongs to another task, configuration or data.
+        """
+        here = {"task": str(self.task), "config": self.config.to_dict()}
+        here |= {"version": STATE_VERSION, "data": self._data_identity()}
+        for name, value in here.items():
+            if state.get(name) != value:
+                raise BadCheckpoint(
+                    f"the checkpoint is of another {name} than this run of {self.task}"
+                )
+        self.method.load_state_dict(state["method"])
+        self.step_count = int(state["step"])
+        self._pseudo = state["pseudo"]
+        self._source.load_state_dict(state["source"])
+        self._target.redraw(self._draw_target())
+        self._target.load_state_dict(state["target"])
+        self._augment.set_state(state["augment"])
+
+    def _data_identity(self) -> list[str]:
+        return [self.pair.source.images.digest, self.pair.target.digest]

@@ -1,0 +1,468 @@
+"""From folders to decoded domains."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gsda.data import store as store_module
+from gsda.data.domain import Domain
+from gsda.data.folders import scan
+from gsda.data.load import (
+    DataSpec,
+    default_cache,
+    fingerprint,
+    iterate_files,
+    load_domains,
+    load_pair,
+    prepare,
+)
+from gsda.data.store import Store, decode
+from gsda.errors import BadInput
+from gsda.tasks import BENCHMARKS, Task
+
+REAL = os.environ.get("GSDA_TEST_DATA")
+needs_real = pytest.mark.skipif(
+    not REAL, reason="GSDA_TEST_DATA IS NOT SET: NOT TESTED ON REAL IMAGES"
+)
+OWN = Task.parse("own/left2right")
+GLYPH = Task.parse("glyph31/A2D")
+SIZE = 8
+ROOT = Path(__file__).parents[1]
+
+
+def picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """left: a and b with 20 images each; right: a and b with 10 each."""
+    for name, n in (("left", 20), ("right", 10)):
+        for label, kind in enumerate("ab"):
+            for i in range(n):
+                picture(tmp_path / "data" / name / kind / f"{i:02d}.png", 100 * label + i + n)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def spec(data: Path, tmp_path: Path) -> DataSpec:
+    return DataSpec(data, tmp_path / "cache", SIZE)
+
+
+def skipping(spec: DataSpec) -> DataSpec:
+    return DataSpec(spec.root, spec.cache, spec.size, skip_bad=True)
+
+
+class Calls(list[tuple[int, int]]):
+    """A progress callback that remembers; empty when everything came from the cache."""
+
+    def __call__(self, done: int, total: int) -> None:
+        self.append((done, total))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def stores(spec: DataSpec) -> list[str]:
+    return [name for name in names(spec.cache) if name.endswith(".arrow")]
+
+
+def test_images_equal_direct_decoding(data: Path, spec: DataSpec) -> None:
+    source, target = load_domains(OWN, spec)
+    assert (source.name, target.name) == ("left", "right")
+    assert source.classes == target.classes == ("a", "b")
+    assert (len(source), len(target)) == (40, 20)
+    assert target.labels.tolist() == [0] * 10 + [1] * 10
+    for domain in (source, target):
+        paths = domain.images.paths
+        assert list(paths) == sorted(paths)
+        direct = np.stack([decode(data / domain.name / path, SIZE) for path in paths])
+        assert np.array_equal(domain.images.gather(np.arange(len(paths))), direct)
+
+
+def test_pair_has_the_target_without_labels(spec: DataSpec) -> None:
+    pair = load_pair(OWN, spec)
+    assert isinstance(pair.source, Domain)
+    assert isinstance(pair.target, Store)
+    assert len(pair.target) == 20
+    assert not hasattr(pair.target, "labels")
+
+
+def test_flat_target_is_unlabelled(data: Path, spec: DataSpec) -> None:
+    shutil.rmtree(data / "right")
+    for i in range(3):
+        picture(data / "right" / f"{i}.png", i)
+    _, target = load_domains(OWN, spec)
+    assert target.labels.tolist() == [-1, -1, -1]
+    assert target.classes == ()
+
+
+def test_decodes_once_and_reports_progress(spec: DataSpec) -> None:
+    first, second = Calls(), Calls()
+    digest = load_pair(OWN, spec, first).source.images.digest
+    assert first == [(i + 1, 40) for i in range(40)] + [(i + 1, 20) for i in range(20)]
+    assert load_pair(OWN, spec, second).source.images.digest == digest
+    assert second == []
+
+
+def test_digest_does_not_depend_on_cache_or_folder(spec: DataSpec, tmp_path: Path) -> None:
+    one = load_pair(OWN, spec)
+    moved = shutil.copytree(spec.root or "", tmp_path / "elsewhere")
+    two = load_pair(OWN, DataSpec(moved, tmp_path / "cache2", SIZE))
+    assert one.source.images.digest == two.source.images.digest
+    assert one.target.digest == two.target.digest != one.source.images.digest
+
+
+def test_each_size_and_folder_has_its_own_store(spec: DataSpec) -> None:
+    load_pair(OWN, spec)
+    load_pair(OWN, DataSpec(spec.root, spec.cache, 16))
+    assert len(stores(spec)) == 4
+    assert load_pair(OWN, spec).target.size == SIZE
+
+
+def changed(data: Path, how: str) -> None:
+    file = data / "left" / "a" / "00.png"
+    if how == "added":
+        picture(data / "left" / "a" / "new.png", 1)
+    elif how == "removed":
+        file.unlink()
+    elif how == "renamed":
+        file.rename(file.with_name("zz.png"))
+    else:
+        time_before = file.stat().st_mtime_ns
+        picture(file, 999)
+        os.utime(file, ns=(time_before + 1, time_before + 1))
+
+
+@pytest.mark.parametrize("how", ["added", "removed", "renamed", "touched"])
+def test_changed_folder_is_noticed(data: Path, spec: DataSpec, how: str) -> None:
+    before = load_pair(OWN, spec)
+    held = before.source.images.gather(np.arange(40))
+    changed(data, how)
+    calls = Calls()
+    after = load_pair(OWN, spec, calls)
+    assert len(calls) == len(after.source) == {"added": 41, "removed": 39}.get(how, 40)
+    assert after.source.images.digest != before.source.images.digest
+    assert after.target.digest == before.target.digest
+    assert len(stores(spec)) == 2, "the changed one took the old one's place"
+    assert np.array_equal(before.source.images.gather(np.arange(40)), held)
+
+
+def test_fingerprint_of_a_listing(data: Path) -> None:
+    listing = scan(data, "left", ("left",), None)
+    assert fingerprint(listing, 8) == fingerprint(listing, 8)
+    swapped = scan(data, "left", ("left",), ("b", "a"))
+    marks = {fingerprint(listing, 8), fingerprint(listing, 9), fingerprint(swapped, 8)}
+    assert len(marks) == 3
+
+
+@pytest.mark.parametrize("keep", [0, 100, -100])
+def test_damaged_store_is_rebuilt(spec: DataSpec, keep: int) -> None:
+    digest = load_pair(OWN, spec).target.digest
+    for name in stores(spec):
+        path = spec.cache / name
+        path.write_bytes(path.read_bytes()[:keep])
+    calls = Calls()
+    assert load_pair(OWN, spec, calls).target.digest == digest
+    assert len(calls) == 60
+
+
+# Bad files
+
+
+def test_bad_file_is_named(data: Path, spec: DataSpec) -> None:
+    bad = data / "left" / "b" / "03.png"
+    bad.write_bytes(b"")
+    with pytest.raises(BadInput) as caught:
+        load_pair(OWN, spec)
+    assert str(caught.value) == (
+        f"{bad} cannot be read as an image (the file is empty): "
+        "remove it, or pass --skip-bad-images."
+    )
+    assert stores(spec) == []
+    assert threading.active_count() == 1, "the decoding threads are gone"
+
+
+def test_bad_files_are_skipped_on_demand_only(data: Path, spec: DataSpec) -> None:
+    (data / "left" / "b" / "03.png").write_bytes(b"no image")
+    (data / "left" / "a" / "link.png").symlink_to(data / "nowhere")
+    calls = Calls()
+    source, _ = load_domains(OWN, skipping(spec), calls)
+    assert len(source) == 39
+    assert source.labels.tolist() == [0] * 20 + [1] * 19
+    assert isinstance(source.images, Store)
+    assert source.images.skipped == ("a/link.png", "b/03.png")
+    assert not {"a/link.png", "b/03.png"} & set(source.images.paths)
+    assert calls[40] == (41, 41)
+    calls.clear()
+    assert load_pair(OWN, skipping(spec), calls).source.images.skipped == source.images.skipped
+    assert calls == []
+    with pytest.raises(BadInput, match=r"link\.png cannot be read"):
+        load_pair(OWN, spec)
+    load_pair(OWN, skipping(spec), calls)
+    assert calls == [], "the refusal did not harm the store"
+
+
+def spoil(folder: Path) -> None:
+    for file in folder.glob("**/*.png"):
+        file.write_bytes(b"spoilt")
+
+
+def test_source_class_without_readable_images(data: Path, spec: DataSpec) -> None:
+    spoil(data / "left" / "b")
+    for _ in ("decoded", "from the cache"):
+        with pytest.raises(BadInput) as caught:
+            load_pair(OWN, skipping(spec))
+        assert str(caught.value) == (
+            f"None of the images of class 'b' in {data / 'left' / 'b'} can be read: "
+            "replace them with intact ones."
+        )
+
+
+def test_own_target_may_lose_a_class(data: Path, spec: DataSpec) -> None:
+    spoil(data / "right" / "b")
+    _, target = load_domains(OWN, skipping(spec))
+    assert set(target.labels.tolist()) == {0}
+
+
+def test_benchmark_target_may_not_lose_a_class(tmp_path: Path) -> None:
+    for domain in ("amazon", "dslr"):
+        for label in range(10):
+            picture(tmp_path / domain / "images" / str(label) / "1.png", label)
+    spec = DataSpec(tmp_path, tmp_path / "cache", SIZE, skip_bad=True)
+    task = Task.parse("office-caltech10/A2D")
+    assert len(load_pair(task, spec).target) == 10
+    spoil(tmp_path / "dslr" / "images" / "7")
+    with pytest.raises(BadInput, match=r"class '7' in .*dslr/images/7 can be read"):
+        load_pair(task, spec)
+
+
+def test_no_readable_image_at_all(data: Path, spec: DataSpec) -> None:
+    spoil(data / "right")
+    with pytest.raises(BadInput) as caught:
+        load_pair(OWN, skipping(spec))
+    assert str(caught.value) == (
+        f"None of the 20 images in {data / 'right'} can be read: point --data at an intact copy."
+    )
+    assert len(stores(spec)) == 1
+
+
+# Interruption, space, and other processes
+
+
+def test_interruption_leaves_no_file(spec: DataSpec) -> None:
+    def interrupt(done: int, _: int) -> None:
+        if done == 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_pair(OWN, spec, interrupt)
+    assert [name for name in names(spec.cache) if not name.endswith(".lock")] == []
+    assert threading.active_count() == 1
+    assert len(load_pair(OWN, spec).source) == 40, "the lock was let go"
+
+
+def test_what_a_killed_process_left_is_swept(spec: DataSpec) -> None:
+    load_pair(OWN, spec)
+    for name in stores(spec):
+        (spec.cache / name).rename(spec.cache / f"{name}.tmp-1-abc")
+    load_pair(OWN, spec)
+    assert not [name for name in names(spec.cache) if "tmp" in name]
+
+
+def test_full_disk(spec: DataSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(BadInput, match=r"needs 7680 bytes but its disk has 10 bytes free: make"):
+        load_pair(OWN, spec)
+    monkeypatch.undo()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BadInput, match=r"needs 7680 bytes but its disk has \d+ bytes free"):
+        load_pair(OWN, spec)
+    assert [name for name in names(spec.cache) if not name.endswith(".lock")] == []
+    assert threading.active_count() == 1
+
+
+def test_disk_full_halfway_ends_the_decoding(
+    spec: DataSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store_module, "ROWS_PER_BATCH", 4)
+    monkeypatch.setattr(store_module, "_batch", full)
+    with pytest.raises(BadInput, match=r"needs 7680 bytes") as caught:
+        load_pair(OWN, spec)
+    assert threading.active_count() == 1
+    assert caught.value.__traceback__, "which holds the frames of whoever did not end"
+
+
+def test_spec_survives_json(spec: DataSpec) -> None:
+    for given in (spec, skipping(spec), DataSpec(None, spec.cache, 32)):
+        assert DataSpec.from_dict(json.loads(json.dumps(given.to_dict()))) == given
+
+
+def test_cache_that_cannot_be_made(spec: DataSpec, data: Path) -> None:
+    file = data / "left" / "a" / "00.png"
+    with pytest.raises(BadInput, match=r"cannot be written \(.*\): .* set GSDA_CACHE"):
+        load_pair(OWN, DataSpec(spec.root, file / "cache", SIZE))
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+from gsda.data.folders import scan
+from gsda.data.load import prepare
+listing = scan(Path(sys.argv[1]), "left", ("left",), None)
+calls = []
+print("ready", flush=True)
+domain = prepare(listing, 8, Path(sys.argv[2]), progress=lambda *call: calls.append(call))
+print(len(calls), domain.images.digest)
+"""
+
+
+def test_two_processes_prepare_one_store(data: Path, spec: DataSpec) -> None:
+    listing = scan(data, "left", ("left",), None)
+    digest = prepare(listing, SIZE, spec.cache).images.digest
+    (name,) = stores(spec)
+    (spec.cache / name).unlink()
+    command = [sys.executable, "-W", "error", "-c", PREPARE, str(data), str(spec.cache)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (spec.cache / f"{name}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # both get as far as this
+        both = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+            for _ in range(2)
+        ]
+        for process in both:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        assert stores(spec) == [], "neither waited for the lock"
+    said = [process.communicate(timeout=60)[0].split() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(said) == [["0", digest], ["40", digest]]
+    assert names(spec.cache) == [name, f"{name}.lock"]
+
+
+# Settings
+
+
+def test_own_data_needs_a_root(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"^own is not built in: .* --data\.$"):
+        load_pair(OWN, DataSpec(None, tmp_path, SIZE))
+
+
+def test_size_must_be_positive(spec: DataSpec) -> None:
+    with pytest.raises(BadInput, match=r"^The image size is 0: it must be 1 or more pixels\.$"):
+        load_pair(OWN, DataSpec(spec.root, spec.cache, 0))
+
+
+def test_default_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GSDA_CACHE", str(tmp_path))
+    assert default_cache() == tmp_path
+    monkeypatch.setenv("HOME", "/home/someone")
+    for unset in (lambda: monkeypatch.setenv("GSDA_CACHE", ""), lambda: None):
+        unset()
+        assert default_cache() == Path("/home/someone/.cache/gsda")
+        monkeypatch.delenv("GSDA_CACHE", raising=False)
+
+
+def test_built_in_takes_no_root_and_one_size(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"^glyph31 is built in: leave out --data .*\.$"):
+        load_pair(GLYPH, DataSpec(tmp_path, tmp_path, 32))
+    with pytest.raises(BadInput, match=r"^glyph31 has images of size 32, not 64: use 32\.$"):
+        load_pair(GLYPH, DataSpec(None, tmp_path, 64))
+
+
+def test_built_in_is_drawn_once(tmp_path: Path) -> None:
+    from gsda.data.glyphs import VERSION, render
+
+    calls = Calls()
+    spec = DataSpec(None, tmp_path, 32)
+    source, target = load_domains(Task.parse("glyph31/D2W"), spec, calls)
+    counts = BENCHMARKS["glyph31"].counts
+    assert (len(source), len(target)) == (counts["D"], counts["W"])
+    assert calls[-1] == (counts["W"], counts["W"])
+    assert source.classes == target.classes == BENCHMARKS["glyph31"].classes
+    images, labels = render("D", 0)
+    assert np.array_equal(source.images.gather(np.arange(len(source))), images)
+    assert np.array_equal(source.labels, labels)
+    assert stores(spec) == [f"glyph31-v{VERSION}-seed0-{domain}.arrow" for domain in "DW"]
+    calls.clear()
+    again = load_pair(Task.parse("glyph31/W2D"), spec, calls)
+    assert calls == []
+    assert again.target.digest == source.images.digest
+
+
+# Files for prediction
+
+
+def test_iterate_files(tmp_path: Path) -> None:
+    for name in ("b/2.png", "b/c d/1.JPG", "b/.x.png", "b/notes.txt", "a.heic"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    files = [tmp_path / name for name in ("a.heic", "b/2.png", "b/c d/1.JPG")]
+    assert iterate_files([tmp_path / "b", tmp_path / "a.heic", files[1]]) == files
+    assert iterate_files([]) == []
+
+
+def test_iterate_files_refuses_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name, reason in (("none.png", "does not exist"), ("empty", "holds no images")):
+        with pytest.raises(BadInput, match=rf"{name} {reason}: name an image file or a folder"):
+            iterate_files([tmp_path / name])
+
+
+def test_importing_the_data_layer_is_light() -> None:
+    heavy = ["torch", "torchvision", "ray", "mlflow", "optuna", "matplotlib", "pandas"]
+    code = f"import sys, gsda.data; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+# Real images
+
+
+@needs_real
+def test_real_digits(tmp_path: Path) -> None:
+    spec = DataSpec(Path(REAL or "") / "digits", tmp_path, 16)
+    source, target = load_domains(Task.parse("digits/mnist2usps"), spec)
+    assert (len(source), len(target)) == (2000, 1800)
+    assert source.classes == target.classes == tuple("0123456789")
+    usps = target.images.gather(np.arange(1800))
+    for index in (0, 999, 1799):
+        path = Path(REAL or "") / "digits" / "usps" / target.images.paths[index]
+        with Image.open(path) as image:
+            assert np.array_equal(usps[index], np.asarray(image.convert("RGB")))
+
+
+@needs_real
+def test_real_office_caltech10(tmp_path: Path) -> None:
+    root = Path(REAL or "") / "office-caltech10"
+    spec = DataSpec(root, tmp_path, 32)
+    source, target = load_domains(Task.parse("office-caltech10/D2W"), spec)
+    assert (len(source), len(target)) == (157, 295)
+    assert 60 < source.images.gather(np.arange(157)).mean() < 200
+    path = root / "webcam" / "images" / target.images.paths[294]
+    assert np.array_equal(target.images.gather(np.array([294]))[0], decode(path, 32))

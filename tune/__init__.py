@@ -1,0 +1,1 @@
+"""The search: Ray Tune runs the trials, Optuna proposes them, a log of events remembers them."""

@@ -1,0 +1,270 @@
+"""Ray Tune as the executor: it gives out trials to workers and brings back their reports.
+
+What Tune knows is thrown away with the process. `Progress` is the one object that both of Tune's
+hooks talk to; it writes the journal, and decides by what stands there.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from gsda import checkpoint
+from gsda.config import Config
+from tune.asha import Asha
+from tune.history import COMPLETE, FAILED, OPEN, PRUNED, SEARCHED, History, Trial
+from tune.journal import Event, Journal
+from tune.sampler import propose
+from tune.space import Range
+from tune.trainable import Order, Report, RunTrainable
+
+_SCRATCH = "tune"  # what Tune writes of its own accord, below the search's folder
+Listener = Callable[[Event, History], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search is to do, and with what.
+
+    Attributes:
+        references: kind -> configuration of the trials that run first, to their end.
+        base: the configuration that the searched fields are put into.
+        trials: how many settings are searched, beside the references.
+        deadline: time.time() after which no trial is started.
+    """
+
+    task: str
+    data: dict[str, Any]
+    base: Config
+    references: Mapping[str, Config]
+    space: Mapping[str, Range]
+    trials: int
+    metric: str
+    seed: int
+    folder: Path
+    device: str
+    cpus: float
+    gpus: float
+    deadline: float | None = None
+
+    @property
+    def total(self) -> int:
+        return len(self.references) + self.trials
+
+
+@dataclass
+class Progress:
+    """The search as it goes: every change of it is an event in the journal first."""
+
+    plan: Plan
+    journal: Journal
+    listener: Listener
+    history: History = field(init=False)
+    asha: Asha = field(init=False)
+    running: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Rebuild everything from the journal; carry out decisions that were not carried out."""
+        base = self.plan.base
+        self.asha = Asha(base.evaluate_every, base.steps)
+        self.history = History()
+        undecided: dict[int, str] = {}
+        for event in list(self.journal.events):
+            self.history.apply(event)
+            if event["event"] == "report":
+                verdict = self._judge(event["trial"], event["step"], event["metrics"])
+                undecided |= {event["trial"]: verdict} if verdict else {}
+        for number, verdict in undecided.items():
+            if self.history.trials[number].state == OPEN:
+                self._end(number, verdict)
+        for trial in self.history.in_state(OPEN):
+            if max(trial.reports, default=0) >= base.steps:
+                self._end(trial.number, COMPLETE)
+
+    def _record(self, kind: str, /, **fields: Any) -> None:
+        event = self.journal.append(kind, **fields)
+        self.history.apply(event)
+        self.listener(event, self.history)
+
+    def _judge(self, number: int, step: int, metrics: Mapping[str, float]) -> str | None:
+        """PRUNED if ASHA stops the trial here; reference trials are measured but never stopped."""
+        value = metrics.get(self.plan.metric)
+        stop = value is not None and self.asha.report(number, step, value)
+        return PRUNED if stop and self.history.trials[number].kind == SEARCHED else None
+
+    def next_trial(self) -> Trial | None:
+        """The next trial to run: one that was begun before, or a new one; None if there is none."""
+        waiting = [t for t in self.history.in_state(OPEN) if t.number not in self.running]
+        if waiting:
+            return waiting[0]
+        number = len(self.history.trials)
+        if number >= self.plan.total or self.is_late:
+            return None
+        self._ask(number)
+        return self.history.trials[number]
+
+    @property
+    def is_late(self) -> bool:
+        return self.plan.deadline is not None and time.time() > self.plan.deadline
+
+    def _ask(self, number: int) -> None:
+        plan = self.plan
+        kinds = list(plan.references)
+        if number < len(kinds):
+            kind, config = kinds[number], plan.references[kinds[number]]
+        else:
+            kind = SEARCHED
+            values = propose(self.history, plan.space, plan.metric, plan.seed, number)
+            config = Config.from_dict(plan.base.to_dict() | values)
+        settings = config.to_dict()
+        values = {name: settings[name] for name in plan.space}
+        self._record("ask", trial=number, kind=kind, values=values, config=settings)
+
+    def start(self, trial: Trial) -> Order:
+        """Give a trial to a worker."""
+        self.running.add(trial.number)
+        self._record("start", trial=trial.number)
+        plan = self.plan
+        return Order(
+            number=trial.number,
+            task=plan.task,
+            data=plan.data,
+            config=trial.config,
+            folder=str(self.folder_of(trial.number)),
+            device=plan.device,
+            threads=max(1, int(plan.cpus)),
+            known=tuple(trial.reports),
+        )
+
+    def folder_of(self, number: int) -> Path:
+        """Where a trial keeps its checkpoints and its model."""
+        return self.plan.folder / "trials" / f"{number:04d}"
+
+    def report(self, number: int, report: Report) -> bool:
+        """Take in a report; True if the trial is over."""
+        trial = self.history.trials[number]
+        if trial.state != OPEN:
+            return True
+        if report.failure:
+            self._end(number, FAILED, report.failure)
+            return True
+        verdict = None
+        if report.step not in trial.reports:
+            self._record(
+                "report",
+                trial=number,
+                step=report.step,
+                metrics=report.metrics,
+                seconds=report.seconds,
+                notes=list(report.notes),
+            )
+            verdict = self._judge(number, report.step, report.metrics)
+        if report.finished:
+            verdict = COMPLETE
+        if verdict is not None:
+            self._end(number, verdict)
+        return verdict is not None
+
+    def lose(self, number: int, reason: str) -> None:
+        """A trial whose worker is gone for good."""
+        if self.history.trials[number].state == OPEN:
+            self._end(number, FAILED, reason)
+
+    def _end(self, number: int, state: str, reason: str = "") -> None:
+        self._record("end", trial=number, state=state, reason=reason)
+        self.running.discard(number)
+        checkpoint.clear(self.folder_of(number))
+
+
+class JournalSearcher(Searcher):  # type: ignore[misc]
+    """Tune's question "what next?", answered from the journal."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(metric="training_iteration", mode="max")
+        self._progress = progress
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial's order; None while all places are taken; FINISHED at the end."""
+        progress = self._progress
+        if len(progress.running) >= places(progress.plan):
+            return None
+        trial = progress.next_trial()
+        if trial is None:
+            return Searcher.FINISHED
+        return progress.start(trial).to_config()
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing: the scheduler hears of it too, and by number."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the journal remembers."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal remembers."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: Tune's own state is never restored."""
+
+
+class JournalScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Tune's question "go on with this trial?", answered from the journal."""
+
+    _supports_buffered_results = False
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Write the report down, then decide."""
+        over = self._progress.report(trial.config["trial"], Report.of_result(result))
+        return str(TrialScheduler.STOP if over else TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """The worker died more often than it may."""
+        self._progress.lose(trial.config["trial"], "its worker died, and died again when restarted")
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Tune gave up on a trial before it ran."""
+        self._progress.lose(trial.config["trial"], "its worker could not be started")
+
+
+def places(plan: Plan) -> int:
+    """How many trials the machines that are there now can hold at once."""
+    have = ray.cluster_resources()
+    need = {"CPU": plan.cpus, "GPU": plan.gpus}
+    return max(1, int(min(have.get(kind, 0) / n for kind, n in need.items() if n > 0)))
+
+
+def execute(progress: Progress, max_failures: int) -> None:
+    """Run the search until all is done, or it is interrupted.
+
+    Args:
+        max_failures: how often a trial whose worker dies is started again from its checkpoint.
+    """
+    plan = progress.plan
+    trainable = ray.tune.with_resources(RunTrainable, {"CPU": plan.cpus, "GPU": plan.gpus})
+    ray.tune.run(
+        trainable,
+        name=_SCRATCH,
+        trial_dirname_creator=lambda trial: f"{trial.config['trial']:04d}-{trial.trial_id}",
+        num_samples=10**9,  # the searcher says when it is enough
+        search_alg=JournalSearcher(progress),
+        scheduler=JournalScheduler(progress),
+        storage_path=str(plan.folder),
+        max_failures=max_failures,
+        reuse_actors=True,
+        raise_on_failed_trial=False,
+        verbose=0,
+        callbacks=[],
+    )
+    shutil.rmtree(plan.folder / _SCRATCH, ignore_errors=True)

@@ -1,0 +1,111 @@
+"""What the events of a journal add up to: the trials of a search, and where each stands."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tune.journal import Event
+
+OPEN, COMPLETE, PRUNED, FAILED = "OPEN", "COMPLETE", "PRUNED", "FAILED"
+SOURCE_ONLY, PAPER, SEARCHED = "source-only", "paper", "searched"
+
+
+@dataclass
+class Trial:
+    """One trial, under the number that it keeps for good.
+
+    Attributes:
+        kind: "source-only" or "paper" (the reference trials), or "searched".
+        values: the searched fields; what the setting has for them in a reference trial.
+        config: all settings, as `Config.to_dict`.
+        reports: metrics by step, in order of arrival.
+        state: OPEN until it ends as COMPLETE, PRUNED (stopped early) or FAILED.
+        reason: why it FAILED, in a sentence.
+    """
+
+    number: int
+    kind: str
+    values: dict[str, float]
+    config: dict[str, Any]
+    reports: dict[int, dict[str, float]] = field(default_factory=dict)
+    state: str = OPEN
+    reason: str = ""
+    starts: int = 0
+    seconds: float = 0.0
+
+    @property
+    def is_reference(self) -> bool:
+        return self.kind != SEARCHED
+
+    @property
+    def final(self) -> dict[str, float]:
+        """The metrics of the last report."""
+        return self.reports[max(self.reports)] if self.reports else {}
+
+    def value(self, metric: str) -> float | None:
+        """The metric at the last report."""
+        return self.final.get(metric)
+
+
+@dataclass
+class History:
+    """All trials of a search.
+
+    Attributes:
+        spec: the settings of the search, as it was started (and extended).
+        uuid: identity of the search, whatever its name.
+        trials: by number, in the order in which they were asked for.
+    """
+
+    spec: dict[str, Any] = field(default_factory=dict)
+    uuid: str = ""
+    trials: dict[int, Trial] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> "History":
+        """The history that the events add up to."""
+        history = cls()
+        for event in events:
+            history.apply(event)
+        return history
+
+    def apply(self, event: Event) -> None:
+        """Take in one more event; unknown kinds are for others to read."""
+        match event["event"]:
+            case "search":
+                self.uuid, self.spec = event["uuid"], dict(event["spec"])
+            case "extend":
+                self.spec["trials"] = event["trials"]
+            case "ask":
+                number = event["trial"]
+                self.trials[number] = Trial(
+                    number, event["kind"], dict(event["values"]), dict(event["config"])
+                )
+            case "start":
+                self.trials[event["trial"]].starts += 1
+            case "report":
+                trial = self.trials[event["trial"]]
+                trial.reports[event["step"]] = event["metrics"]
+                trial.seconds = event["seconds"]
+            case "end":
+                trial = self.trials[event["trial"]]
+                trial.state, trial.reason = event["state"], event.get("reason", "")
+
+    def key(self, number: int) -> str:
+        """The identity of a trial everywhere: in the journal, in Optuna, in MLflow."""
+        return f"{self.uuid}/{number:04d}"
+
+    def in_state(self, state: str) -> list[Trial]:
+        return [trial for trial in self.trials.values() if trial.state == state]
+
+    def reference(self, kind: str) -> Trial | None:
+        """The reference trial of a kind, if it was asked for."""
+        return next((trial for trial in self.trials.values() if trial.kind == kind), None)
+
+    def best(self, metric: str) -> Trial | None:
+        """The finished trial with the largest final metric; of equals, the oldest.
+
+        Only trials that ran to their end compete: others have been measured at fewer steps.
+        """
+        finished = [t for t in self.in_state(COMPLETE) if t.value(metric) is not None]
+        return max(finished, key=lambda t: (t.value(metric) or 0.0, -t.number), default=None)

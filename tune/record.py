@@ -1,0 +1,288 @@
+"""MLflow as a projection of the journal: a thread replays events to it, exactly once.
+
+One writer, idempotent in each act: a run is looked up by its key before it is made, metrics carry
+the journal's own times, and the place reached is kept in a file. So the server may be away, or the
+driver be killed, at any moment; what was not delivered is delivered later, in order.
+"""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from gsda.checkpoint import write_atomically
+from tune.history import COMPLETE, FAILED, PRUNED, SOURCE_ONLY, History
+from tune.journal import Event, iterate_events
+
+TRIAL_TAG, SEARCH_TAG = "gsda.trial", "gsda.search"
+BACK_OFF_S = (0.5, 1, 2, 5, 10, 20)
+_STATUS = {COMPLETE: "FINISHED", PRUNED: "FINISHED", FAILED: "FAILED"}
+_BATCH = 500  # metrics in a request; MLflow takes at most 1000
+
+
+def artifact_location(uri: str) -> str | None:
+    """Where artifacts of a SQLite store go: beside the file. A server knows its own place."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
+
+
+def ensure_experiment(client: MlflowClient, uri: str, name: str) -> str:
+    """The id of the experiment of that name, made if need be."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name, artifact_location=artifact_location(uri)))
+    except MlflowException:
+        found = client.get_experiment_by_name(name)  # another search was faster
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def find_run(client: MlflowClient, experiment: str, tag: str, key: str) -> str | None:
+    """The id of the run that carries `key`, if there is one."""
+    runs = client.search_runs([experiment], f"tags.`{tag}` = '{key}'", max_results=1)
+    return str(runs[0].info.run_id) if runs else None
+
+
+@dataclass
+class Projection:
+    """Turns single events into MLflow calls; repeating an event changes nothing.
+
+    Attributes:
+        history: the trials as far as events have been applied.
+    """
+
+    uri: str
+
+    def __post_init__(self) -> None:
+        self.client = MlflowClient(self.uri, registry_uri=self.uri)
+        self.history = History()
+        self.experiment = ""
+        self.parent = ""
+        self._runs: dict[int, str] = {}
+
+    def apply(self, event: Event, deliver: bool) -> None:
+        """Take in an event; with `deliver`, write it to MLflow as well."""
+        self.history.apply(event)
+        act = getattr(self, f"_on_{event['event']}", None)
+        if deliver and act is not None:
+            act(event)
+
+    def run_of(self, number: int) -> str:
+        """The id of a trial's run, made if need be."""
+        if number not in self._runs:
+            self._runs[number] = self._find_or_make(number)
+        return self._runs[number]
+
+    def _on_search(self, event: Event) -> None:
+        self._open()
+
+    def _open(self) -> str:
+        """The search's own run, parent of the trials' runs."""
+        if self.parent:
+            return self.parent
+        spec, uuid = self.history.spec, self.history.uuid
+        self.experiment = ensure_experiment(self.client, self.uri, spec["task"])
+        found = find_run(self.client, self.experiment, SEARCH_TAG, uuid)
+        self.parent = found or self._make_parent(spec, uuid)
+        return self.parent
+
+    def _make_parent(self, spec: Mapping[str, Any], uuid: str) -> str:
+        tags = {SEARCH_TAG: uuid, "search": spec["name"], "metric": spec["metric"]}
+        tags |= self._common_tags()
+        run = self.client.create_run(self.experiment, run_name=spec["name"], tags=tags)
+        params = {name: spec[name] for name in ("trials", "metric", "seed", "search", "backbone")}
+        self._log_params(run.info.run_id, params)
+        return str(run.info.run_id)
+
+    def _common_tags(self) -> dict[str, str]:
+        spec = self.history.spec
+        tags = {name: str(spec[name]) for name in ("task", "dataset", "data_title")}
+        return tags | {"mlflow.note.content": f"{spec['task']}: {spec['data_title']}"}
+
+    def _find_or_make(self, number: int) -> str:
+        self._open()
+        key = self.history.key(number)
+        found = find_run(self.client, self.experiment, TRIAL_TAG, key)
+        return found or self._make_run(number, key)
+
+    def _make_run(self, number: int, key: str) -> str:
+        trial = self.history.trials[number]
+        config = trial.config
+        method = SOURCE_ONLY if trial.kind == SOURCE_ONLY else config["method"]
+        tags = self._common_tags() | {
+            TRIAL_TAG: key,
+            "mlflow.parentRunId": self._open(),
+            "kind": trial.kind,
+            "trial": str(number),
+            "method": method,
+            "seed": str(config["seed"]),
+            "search": self.history.spec["name"],
+            "state": trial.state,
+        }
+        name = f"{number:04d} {trial.kind}"
+        run = self.client.create_run(self.experiment, run_name=name, tags=tags)
+        self._log_params(run.info.run_id, config)
+        return str(run.info.run_id)
+
+    def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        texts = {
+            name: ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            for name, value in params.items()
+        }
+        entries = [Param(name, text or "none") for name, text in texts.items()]
+        self.client.log_batch(run_id, params=entries)
+
+    def _on_ask(self, event: Event) -> None:
+        self.run_of(event["trial"])
+
+    def _on_start(self, event: Event) -> None:
+        run_id = self.run_of(event["trial"])
+        if self.history.trials[event["trial"]].starts > 1:
+            self.client.update_run(run_id, status="RUNNING")
+
+    def _on_report(self, event: Event) -> None:
+        run_id = self.run_of(event["trial"])
+        when = int(event["time"] * 1000)
+        metrics = [
+            Metric(name, value, when, event["step"]) for name, value in event["metrics"].items()
+        ]
+        metrics.append(Metric("seconds", event["seconds"], when, event["step"]))
+        for start in range(0, len(metrics), _BATCH):
+            self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+
+    def _on_end(self, event: Event) -> None:
+        run_id = self.run_of(event["trial"])
+        tags = [RunTag("state", event["state"])]
+        if event.get("reason"):
+            tags.append(RunTag("reason", event["reason"][:4000]))
+        self.client.log_batch(run_id, tags=tags)
+        when = int(event["time"] * 1000)
+        self.client.set_terminated(run_id, _STATUS[event["state"]], end_time=when)
+
+    def _on_pause(self, event: Event) -> None:
+        for number in event["trials"]:
+            self.client.set_terminated(self.run_of(number), "KILLED")
+        self.client.set_terminated(self._open(), "KILLED", end_time=int(event["time"] * 1000))
+
+    def _on_resume(self, event: Event) -> None:
+        self.client.update_run(self._open(), status="RUNNING")
+
+    def _on_champion(self, event: Event) -> None:
+        tags = [RunTag("best_trial", str(event["trial"])), RunTag("champion", event["outcome"])]
+        self.client.log_batch(self._open(), tags=tags)
+
+    def _on_done(self, event: Event) -> None:
+        metric = self.history.spec["metric"]
+        best = self.history.best(metric)
+        if best is not None:
+            when = int(event["time"] * 1000)
+            final = [
+                Metric(f"best/{n}", v, when, 0)
+                for n, v in best.final.items()
+                if n.startswith(("val/", "oracle/")) or n == metric
+            ]
+            self.client.log_batch(self._open(), metrics=final)
+        self.client.set_terminated(self._open(), "FINISHED", end_time=int(event["time"] * 1000))
+
+
+class Mirror:
+    """The thread that keeps MLflow up with a journal file."""
+
+    def __init__(self, journal: Path, uri: str) -> None:
+        self._journal, self._uri = journal, uri
+        self._place = journal.with_name("mlflow.place")
+        self._offset = 0
+        self._delivered = self._load_place()
+        self._wake, self._quit = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
+        self.trouble = ""
+        self.projection: Projection | None = None
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._thread.start()
+
+    def nudge(self) -> None:
+        """Say that there is something new."""
+        self._wake.set()
+
+    @property
+    def owed(self) -> int:
+        """Bytes of the journal that MLflow has not seen yet."""
+        return max(0, self._journal.stat().st_size - self._delivered)
+
+    def settle(self, patience_s: float) -> bool:
+        """Wait until all is delivered, but not longer than `patience_s` without headway."""
+        last, since = self.owed, time.monotonic()
+        while self.owed and time.monotonic() - since < patience_s:
+            self.nudge()
+            time.sleep(0.05)
+            if self.owed != last:
+                last, since = self.owed, time.monotonic()
+        return not self.owed
+
+    def stop(self) -> None:
+        """End the thread; what is owed stays owed."""
+        self._quit.set()
+        self._wake.set()
+        self._thread.join(timeout=5)
+
+    def _work(self) -> None:
+        failures = 0
+        while not self._quit.is_set():
+            try:
+                self._catch_up()
+                failures, self.trouble = 0, ""
+                self._wake.wait(1.0)
+                self._wake.clear()
+            except Exception as error:  # whatever MLflow raises, the search goes on
+                self.trouble = (str(error).splitlines() or [type(error).__name__])[0][:200]
+                self.projection = None
+                self._offset = 0
+                self._quit.wait(BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)])
+                failures += 1
+
+    def _catch_up(self) -> None:
+        """Apply new events; those before the place were delivered by an earlier process."""
+        if self.projection is None:
+            self.projection = Projection(self._uri)
+        for event, end in iterate_events(self._journal, self._offset):
+            new = end > self._delivered
+            self.projection.apply(event, deliver=new)
+            self._offset = end
+            if new:
+                self._save_place(end)
+            if self._quit.is_set():
+                return
+
+    def _load_place(self) -> int:
+        try:
+            place = json.loads(self._place.read_text())
+        except (OSError, ValueError):
+            return 0
+        # Another tracking server has seen nothing yet.
+        return int(place["offset"]) if place["uri"] == _fingerprint(self._uri) else 0
+
+    def _save_place(self, offset: int) -> None:
+        place = {"uri": _fingerprint(self._uri), "offset": offset}
+        write_atomically(self._place, json.dumps(place).encode())
+        self._delivered = offset
+
+
+def _fingerprint(uri: str) -> str:
+    """An address may hold a password: what is written down is its hash."""
+    return hashlib.sha256(uri.encode()).hexdigest()[:16]

@@ -1,0 +1,230 @@
+"""The registry: the best model of a search, and whether it becomes the champion of its task."""
+
+import importlib.metadata
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.pyfunc
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types.schema import Schema, TensorSpec
+
+import gsda
+from gsda.bundle import Predictor, load_bundle
+from gsda.tasks import Task
+from tune.record import TRIAL_TAG
+
+CHAMPION = "champion"
+_EXAMPLE_SIDE = 32
+_REQUIREMENTS = ("mlflow", "torch", "torchvision", "numpy", "pillow", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model that wants to be registered.
+
+    Attributes:
+        run_id: of the trial's MLflow run. key: the trial's identity.
+        value: of `metric`, label-free. data: identity of source and target images.
+        oracle: accuracy on target labels where they exist; written down, never compared.
+    """
+
+    task: Task
+    folder: Path
+    run_id: str
+    key: str
+    metric: str
+    value: float
+    data: str
+    oracle: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        version: the model's number in the registry.
+        is_champion: whether the alias points to it now.
+        sentence: what happened, for the user.
+    """
+
+    name: str
+    version: str
+    is_champion: bool
+    sentence: str
+
+
+def model_name(task: Task) -> str:
+    """``gsda-glyph31-A2D``."""
+    return f"gsda-{task.slug}"
+
+
+def register(entry: Entry, uri: str, promote: bool = False) -> Outcome:
+    """Put a model into the registry, and give it the alias if it beats the champion.
+
+    Doing it again finds the version that was made, and makes no other.
+
+    Args:
+        promote: take the alias even from a champion that cannot be compared with this one.
+    """
+    client = MlflowClient(uri, registry_uri=uri)
+    name = model_name(entry.task)
+    predictor = load_bundle(entry.folder)
+    _ensure_model(client, name, entry.task)
+    version = _find_version(client, name, entry.key) or _add_version(client, name, entry, predictor)
+    return _crown(client, name, version, entry, promote)
+
+
+def _ensure_model(client: MlflowClient, name: str, task: Task) -> None:
+    try:
+        client.get_registered_model(name)
+    except MlflowException:
+        try:
+            client.create_registered_model(
+                name,
+                tags={"task": str(task)},
+                description=f"Best models of {task} by GSDA searches.",
+            )
+        except MlflowException:
+            client.get_registered_model(name)  # another search was faster
+
+
+def _find_version(client: MlflowClient, name: str, key: str) -> Any | None:
+    versions = client.search_model_versions(f"name = '{name}'")
+    return next((v for v in versions if v.tags.get(TRIAL_TAG) == key), None)
+
+
+def _add_version(client: MlflowClient, name: str, entry: Entry, predictor: Predictor) -> Any:
+    source = _log_model(client, entry, predictor)
+    tags = {
+        TRIAL_TAG: entry.key,
+        "task": str(entry.task),
+        "metric": entry.metric,
+        "value": repr(entry.value),
+        "data": entry.data,
+    }
+    if entry.oracle is not None:
+        tags["oracle/target_accuracy"] = repr(entry.oracle)
+    return client.create_model_version(
+        name, source=source, run_id=entry.run_id, tags=tags, description=_describe(entry, predictor)
+    )
+
+
+def _log_model(client: MlflowClient, entry: Entry, predictor: Predictor) -> str:
+    """Log the bundle as a pyfunc model to the trial's run; returns its address."""
+    side = _EXAMPLE_SIDE  # the model takes any size; a small example keeps the artifact small
+    example = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    r = len(predictor.classes)
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
+        outputs=Schema(
+            [
+                TensorSpec(np.dtype(object), (-1,), "class"),
+                TensorSpec(np.dtype(np.float32), (-1, r), "probabilities"),
+            ]
+        ),
+    )
+    with _quiet(), mlflow.start_run(run_id=entry.run_id):
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts={"bundle": str(entry.folder)},
+            code_paths=[str(Path(gsda.__file__).parent)],
+            signature=signature,
+            input_example=example,
+            pip_requirements=[f"{p}=={importlib.metadata.version(p)}" for p in _REQUIREMENTS],
+        )
+    return str(logged.model_uri)
+
+
+def _describe(entry: Entry, predictor: Predictor) -> str:
+    config = predictor.manifest["config"]
+    known = (
+        ""
+        if entry.oracle is None
+        else (
+            f" Accuracy on target labels, which nothing here was chosen by: {100 * entry.oracle:.1f}%."
+        )
+    )
+    return (
+        f"{entry.task}, {len(predictor.classes)} classes, backbone {config['backbone']}; "
+        f"alpha {config['alpha']:.4g}, beta {config['beta']:.4g}, n_groups {config['n_groups']}, "
+        f"tau {config['tau']:.4g}. Chosen by {entry.metric} = {entry.value:.4f}.{known}"
+    )
+
+
+def _crown(client: MlflowClient, name: str, version: Any, entry: Entry, promote: bool) -> Outcome:
+    """Give the alias to the best of all versions that can be compared with its present holder.
+
+    Not merely to the better of two: so it does not matter in which order, or how often, several
+    searches do this at once.
+    """
+    mine = str(version.version)
+    holder = _holder(client, name)
+    if promote or holder is None:
+        rivals = [version] if promote else _comparable(client, name, entry.metric, entry.data)
+    else:
+        reason = _incomparable(entry, holder)
+        if reason is not None:
+            return Outcome(name, mine, False, f"version {mine} registered; {reason}")
+        rivals = _comparable(client, name, entry.metric, entry.data)
+    best = max(rivals, key=lambda v: (float(v.tags["value"]), -int(v.version)))
+    if holder is None or str(holder.version) != str(best.version):
+        client.set_registered_model_alias(name, CHAMPION, str(best.version))
+    return _tell(name, version, best, holder, entry.metric)
+
+
+def _tell(name: str, mine: Any, best: Any, holder: Any | None, metric: str) -> Outcome:
+    if str(best.version) != str(mine.version):
+        kept = f"champion is version {best.version} with {metric} {float(best.tags['value']):.4f}"
+        return Outcome(name, str(mine.version), False, f"version {mine.version} registered; {kept}")
+    if holder is None or str(holder.version) == str(mine.version):
+        return Outcome(name, str(mine.version), True, f"version {mine.version} is the champion")
+    sentence = f"version {mine.version} is the new champion, in place of version {holder.version}"
+    return Outcome(name, str(mine.version), True, sentence)
+
+
+def _holder(client: MlflowClient, name: str) -> Any | None:
+    try:
+        return client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException:
+        return None
+
+
+def _comparable(client: MlflowClient, name: str, metric: str, data: str) -> list[Any]:
+    versions = client.search_model_versions(f"name = '{name}'")
+    return [v for v in versions if v.tags.get("metric") == metric and v.tags.get("data") == data]
+
+
+def _incomparable(entry: Entry, holder: Any) -> str | None:
+    """Why the present champion stays whatever its score, or None."""
+    stays = f"champion stays version {holder.version}"
+    if holder.tags.get("metric") != entry.metric:
+        chosen = holder.tags.get("metric")
+        return f"{stays}, which was chosen by {chosen} (--promote puts this one in its place)"
+    if holder.tags.get("data") != entry.data:
+        return f"{stays}, which saw other images (--promote puts this one in its place)"
+    return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without MLflow's notices: they tell the user nothing that he could act on."""
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,143 @@
+"""What a search is asked to do, checked as far as that needs neither data nor torch."""
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gsda.backbones import find_backbone
+from gsda.config import Config
+from gsda.data.load import default_cache
+from gsda.errors import BadInput
+from gsda.tasks import BENCHMARKS, Task
+from gsda.validators import DEFAULT_METRIC, check_metric
+from tune.space import DEFAULT_FIELDS, SEARCHABLE
+
+BUILT_IN_DATASET, FOLDER_DATASET = "glyph31", "office31"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of `tune/search.py`, under the same names; None is "not said".
+
+    Attributes:
+        trials: settings to search, beside the reference trials.
+        overrides: fields of `Config` that the user fixed.
+    """
+
+    dataset: str | None = None
+    data: Path | None = None
+    backbone: str | None = None
+    weights: str | None = None
+    trials: int | None = None
+    max_hours: float | None = None
+    seed: int | None = None
+    metric: str | None = None
+    device: str | None = None
+    cpus_per_trial: float | None = None
+    gpus_per_trial: float | None = None
+    address: str | None = None
+    name: str | None = None
+    resume: bool = False
+    storage: Path = Path("searches")
+    tracking_uri: str | None = None
+    search: tuple[str, ...] | None = None
+    promote: bool = False
+    skip_bad_images: bool = False
+    max_failures: int = 2
+    cache: Path = field(default_factory=default_cache)
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what no search could do.
+
+        Raises:
+            BadInput: names the option, its value and what it must be.
+        """
+        _check("--trials", self.trials, self.trials is None or self.trials >= 1, "at least 1")
+        _check("--max-hours", self.max_hours, (self.max_hours or 1) > 0, "over 0")
+        _check("--seed", self.seed, 0 <= (self.seed or 0) < 2**63, "in [0, 2^63)")
+        _check("--max-failures", self.max_failures, self.max_failures >= 0, "at least 0")
+        cpus, gpus = self.cpus_per_trial, self.gpus_per_trial
+        _check("--cpus-per-trial", cpus, cpus is None or cpus > 0, "over 0")
+        _check("--gpus-per-trial", gpus, gpus is None or gpus >= 0, "at least 0")
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise BadInput(
+                f"--name is {self.name!r}: use letters, digits, '-', '_' and '.', "
+                "beginning with a letter or digit."
+            )
+        if self.metric is not None:
+            check_metric(self.metric)
+        if self.backbone is not None:
+            find_backbone(self.backbone)
+        Config.from_dict(self.overrides)
+        for name in self.search or ():
+            if name not in SEARCHABLE:
+                raise BadInput(
+                    f"--search {name!r} cannot be searched: choose from {', '.join(SEARCHABLE)}."
+                )
+
+    @property
+    def chosen_dataset(self) -> str:
+        """The dataset of a bare task id, by the flags alone."""
+        return self.dataset or (BUILT_IN_DATASET if self.data is None else FOLDER_DATASET)
+
+    @property
+    def chosen_metric(self) -> str:
+        return self.metric or DEFAULT_METRIC
+
+    @property
+    def chosen_fields(self) -> tuple[str, ...]:
+        return self.search or DEFAULT_FIELDS
+
+    def with_name(self, name: str) -> "Settings":
+        return replace(self, name=name)
+
+
+def _check(option: str, value: object, holds: bool, what: str) -> None:
+    if not holds:
+        raise BadInput(f"{option} is {value}, but must be {what}.")
+
+
+def resolve_tasks(texts: list[str], settings: Settings) -> list[Task]:
+    """Tasks named on a command line: bare ids of the chosen dataset, qualified ones, or `all`.
+
+    Raises:
+        BadInput: an unknown task or dataset, or a qualified id that contradicts the flags.
+    """
+    tasks: list[Task] = []
+    for text in texts:
+        found = _all_tasks(settings) if text == "all" else [_resolve(text, settings)]
+        tasks += [task for task in found if task not in tasks]
+    return tasks
+
+
+def _resolve(text: str, settings: Settings) -> Task:
+    if "/" in text:
+        task = Task.parse(text)
+        if settings.dataset is not None and task.dataset != settings.dataset:
+            raise BadInput(f"Task {text} is not of --dataset {settings.dataset}: leave one out.")
+    else:
+        task = Task.parse(f"{_known_dataset(settings)}/{text}")
+    known = BENCHMARKS.get(task.dataset)
+    if known is not None and known.built_in and settings.data is not None:
+        raise BadInput(f"{task.dataset} is built in: leave --data out, or name another --dataset.")
+    if (known is None or not known.built_in) and settings.data is None:
+        raise BadInput(f"{task.dataset} is not built in: give the folder of its domains as --data.")
+    return task
+
+
+def _known_dataset(settings: Settings) -> str:
+    name = settings.chosen_dataset
+    if name not in BENCHMARKS and (settings.data is None or not _NAME.fullmatch(name)):
+        raise BadInput(f"Unknown dataset {name!r}: choose one of {', '.join(BENCHMARKS)}.")
+    return name
+
+
+def _all_tasks(settings: Settings) -> list[Task]:
+    name = settings.chosen_dataset
+    if name not in BENCHMARKS:
+        raise BadInput(f"Unknown dataset {name!r}: choose one of {', '.join(BENCHMARKS)}.")
+    tasks = BENCHMARKS[name].tasks()
+    return [_resolve(str(task), settings) for task in tasks]

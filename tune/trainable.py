@@ -1,0 +1,190 @@
+"""One trial in a Ray worker: a `Run`, its checkpoints, and what it tells the driver.
+
+Checkpoints are ours, in the trial's own folder, and hold every report so far. So the driver's
+journal can have missed a report (it was killed at that moment) and still gets it on resume.
+"""
+
+import json
+import os
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import ray.tune
+import torch
+
+from gsda.bundle import save_bundle
+from gsda.checkpoint import load_newest, save_step
+from gsda.config import Config
+from gsda.data.domain import Domain, Pair
+from gsda.data.load import DataSpec, load_domains
+from gsda.errors import BadCheckpoint, BadInput, NonFinite
+from gsda.monitor import describe_collapse
+from gsda.oracle import Oracle
+from gsda.run import Run
+from gsda.tasks import Task
+
+PAYLOAD = "payload"
+MODEL_FOLDER = "model"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is told of a trial, in plain values.
+
+    Attributes:
+        folder: the trial's own, which driver and workers share.
+        known: steps whose reports the driver already has.
+    """
+
+    number: int
+    task: str
+    data: dict[str, Any]
+    config: dict[str, Any]
+    folder: str
+    device: str
+    threads: int
+    known: tuple[int, ...] = ()
+
+    def to_config(self) -> dict[str, Any]:
+        """The `config` of a Tune trial. One string: Tune copies and flattens what it can see."""
+        return {"trial": self.number, "order": json.dumps(asdict(self))}
+
+    @classmethod
+    def of_config(cls, config: dict[str, Any]) -> "Order":
+        values = json.loads(config["order"])
+        return cls(**(values | {"known": tuple(values["known"])}))
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker tells: a stretch of training done, or why there will be no more.
+
+    Attributes:
+        seconds: of work on this trial so far, over all its starts.
+        failure: a sentence, if the trial cannot go on.
+        notes: sentences for the user.
+    """
+
+    step: int
+    metrics: dict[str, float]
+    seconds: float
+    finished: bool
+    failure: str = ""
+    notes: tuple[str, ...] = ()
+
+    def to_result(self) -> dict[str, Any]:
+        """What Tune carries to the driver."""
+        return {PAYLOAD: json.dumps(asdict(self))}
+
+    @classmethod
+    def of_result(cls, result: dict[str, Any]) -> "Report":
+        values = json.loads(result[PAYLOAD])
+        return cls(**(values | {"notes": tuple(values["notes"])}))
+
+
+@lru_cache(maxsize=2)
+def _domains(task: Task, spec: DataSpec) -> tuple[Domain, Domain]:
+    """Memory-mapped, so that all trials of a node share one copy in the page cache."""
+    return load_domains(task, spec)
+
+
+class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
+    """The adapter; an actor is used for one trial after another."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Tune's first trial of this actor."""
+        self._begin(Order.of_config(config))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Tune's next trial of this actor."""
+        self._begin(Order.of_config(new_config))
+        return True
+
+    def _begin(self, order: Order) -> None:
+        self._order, self._run = order, None
+        self._reports: list[Report] = []
+        self._failure, self._notes = "", ()
+        try:
+            torch.set_num_threads(order.threads)
+            self._restore(Path(order.folder))
+        except Exception as error:
+            self._failure = self._explain(error)
+
+    def _restore(self, folder: Path) -> None:
+        order = self._order
+        task, spec = Task.parse(order.task), DataSpec.from_dict(order.data)
+        source, target = _domains(task, spec)
+        pair = Pair(source, target.images)
+        config = Config.from_dict(order.config)
+        self._run = Run(task, config, pair, Oracle(target), device=order.device)
+        state, complaints = load_newest(folder)
+        self._notes = tuple(f"{text}; going on from the one before" for text in complaints)
+        if state is not None:
+            self._run.load_state_dict(state["run"])
+            self._reports = [Report.of_result({PAYLOAD: text}) for text in state["reports"]]
+        self._unsent = [report for report in self._reports if report.step not in order.known]
+
+    def step(self) -> dict[str, Any]:
+        """Train up to the next evaluation and report it; first, reports that went missing."""
+        if self._failure or self._run is None:
+            return Report(0, {}, 0.0, False, failure=self._failure).to_result()
+        if self._unsent:
+            return self._unsent.pop(0).to_result()
+        if self._run.finished:
+            return self._reports[-1].to_result()
+        try:
+            return self._advance(self._run).to_result()
+        except Exception as error:
+            at = self._run.step_count
+            return Report(at, {}, self._seconds, False, failure=self._explain(error)).to_result()
+
+    @property
+    def _seconds(self) -> float:
+        return self._reports[-1].seconds if self._reports else 0.0
+
+    def _advance(self, run: Run) -> Report:
+        began = time.perf_counter()
+        losses = run.step(run.config.next_rung(run.step_count) - run.step_count)
+        metrics = losses | run.evaluate()
+        if run.finished:
+            self._keep_model(run)
+        notes, self._notes = self._notes, ()
+        collapse = describe_collapse(metrics, len(run.pair.classes))
+        if run.finished and collapse:
+            notes += (collapse,)
+        seconds = self._seconds + time.perf_counter() - began
+        report = Report(run.step_count, metrics, seconds, run.finished, notes=notes)
+        self._reports.append(report)
+        texts = [entry.to_result()[PAYLOAD] for entry in self._reports]
+        save_step(
+            Path(self._order.folder), run.step_count, {"run": run.state_dict(), "reports": texts}
+        )
+        return report
+
+    def _keep_model(self, run: Run) -> None:
+        """Leave E and C, which is all that a registry or a prediction needs."""
+        manifest = {
+            "classes": list(run.pair.classes),
+            "backbone": run.config.backbone,
+            "bottleneck": run.config.bottleneck,
+            "task": str(run.task),
+            "config": run.config.to_dict(),
+            "data": [run.pair.source.images.digest, run.pair.target.digest],
+        }
+        save_bundle(Path(self._order.folder) / MODEL_FOLDER, run.method.network, manifest)
+
+    def _explain(self, error: Exception) -> str:
+        """A sentence; for what is no known failure, the traceback goes to the trial's folder."""
+        if isinstance(error, BadInput | NonFinite | BadCheckpoint):
+            return str(error)
+        folder = Path(self._order.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        first = (str(error).splitlines() or [""])[0]
+        return (
+            f"{type(error).__name__}: {first} (see error.txt in {folder} on {os.uname().nodename})"
+        )
