@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from gsda.backbones import find_backbone
 from gsda.checkpoint import load_bytes, to_bytes, write_atomically
 from gsda.data.transforms import centre_crop, normalise
 from gsda.errors import BadCheckpoint, BadInput
-from gsda.backbones import find_backbone
 from gsda.model import Network
 
 MANIFEST, WEIGHTS = "manifest.json", "weights.pt"

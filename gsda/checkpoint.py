@@ -49,7 +49,7 @@ def save_step(folder: Path, step: int, state: dict[str, Any]) -> Path:
 
 def load_newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest sound checkpoint, or None; and a sentence for each damaged one passed over."""
-    complaints = []
+    complaints: list[str] = []
     for path in _newest_first(folder):
         try:
             return read(path), complaints

@@ -1,6 +1,7 @@
 """E, the feature extractor, and C, the classifier."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ class SmallCNN(nn.Module):
         super().__init__()
         widths = (3, 16, 32, 64)
         blocks: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             convolution = nn.Conv2d(before, after, 3, padding=1, bias=False)
             blocks += [convolution, nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
         self.features = nn.Sequential(*blocks, nn.Flatten())

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from gsda.config import Config
 from gsda.backbones import find_backbone
+from gsda.config import Config
 from gsda.tasks import BENCHMARKS, Task
 
 DEFAULT_BACKBONE = "resnet50"

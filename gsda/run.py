@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gsda.backbones import find_backbone
 from gsda.config import Config
 from gsda.data import sampling
 from gsda.data.domain import Images, Pair
 from gsda.data.transforms import centre_crop, normalise, random_crop_flip
 from gsda.errors import BadCheckpoint, NonFinite
 from gsda.methods import find_method
-from gsda.backbones import find_backbone
 from gsda.model import build_network, load_pretrained
 from gsda.monitor import summarise_predictions
 from gsda.oracle import Oracle
@@ -184,7 +184,7 @@ class Run:
         Raises:
             BadCheckpoint: it belongs to another task, configuration or data.
         """
-        here = {"task": str(self.task), "config": self.config.to_dict()}
+        here: dict[str, Any] = {"task": str(self.task), "config": self.config.to_dict()}
         here |= {"version": STATE_VERSION, "data": self._data_identity()}
         for name, value in here.items():
             if state.get(name) != value:

@@ -40,7 +40,8 @@ class Outputs:
 def _entropy(p: Tensor) -> Tensor:
     import torch
 
-    return torch.special.entr(p).sum(dim=-1)
+    entropies: Tensor = torch.special.entr(p).sum(dim=-1)
+    return entropies
 
 
 def bnm(target: Outputs) -> float:

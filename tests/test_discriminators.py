@@ -51,6 +51,22 @@ def test_norms_are_those_of_the_jacobian(K: int, d: int, h: int) -> None:
     torch.testing.assert_close(D(f)[1], norms, rtol=1e-12, atol=1e-12)
 
 
+def test_a_unit_at_exactly_zero_is_off_as_it_is_in_autograd() -> None:
+    D, f = make(3, 2, 4)
+    with torch.no_grad():
+        D.b1[0] = D.W1[0] = 0.0  # both layers at zero
+        D.b2[0] = 0.0
+        D.W2[1] = D.b2[1] = 0.0  # the second alone
+    for k in range(3):
+        J = torch.autograd.functional.jacobian(ordinary(D, k), f[0])
+        assert D(f)[1][0, k].item() == pytest.approx(torch.linalg.vector_norm(J).item())
+    zero = torch.zeros(1, 2, dtype=torch.float64)
+    with torch.no_grad():
+        D.W1[0] = D.b2[2] = D.b1[2] = 1.0
+        D.W2[2].fill_(-0.25)  # a2 = 1 - 4 / 4 = 0 under live units
+    assert D(zero)[1].tolist() == [[0.0, 0.0, 0.0]]
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gradients_are_those_of_finite_differences(seed: int) -> None:
     D, f = make(3, 2, 4, seed)

@@ -17,8 +17,10 @@ TOP = 5
 class Console:
     """Lines on a stream; the last of them is rewritten in place where the stream is a terminal."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, options: Sequence[str] = ()) -> None:
+        """`options`: what a command to resume must repeat, beside the search's own."""
         self._out = stream or sys.stdout
+        self._options = tuple(options)
         self._live = self._out.isatty()
         self._began = time.monotonic()
         self._done_before = 0
@@ -125,7 +127,7 @@ class Console:
         spec = history.spec
         ended = len(_ended(history))
         self.say(f"Interrupted with {ended} trials done. Nothing is lost. Go on with:")
-        self.say(f"  {resume_command(spec)}")
+        self.say(f"  {self._resume(spec)}")
 
     def finish(
         self, history: History, best: Trial | None, outcome: Any, trouble: str, uri: str
@@ -148,8 +150,11 @@ class Console:
             self.say(
                 f"The tracking server is owed a part of the record ({trouble or 'no answer'})."
             )
-            self.say(f"  Deliver it:  {resume_command(spec)}")
+            self.say(f"  Deliver it:  {self._resume(spec)}")
         self._advise(spec, outcome, uri)
+
+    def _resume(self, spec: dict[str, Any]) -> str:
+        return resume_command(spec, self._options)
 
     def _advise(self, spec: dict[str, Any], outcome: Any, uri: str) -> None:
         if uri.startswith("sqlite:"):
@@ -157,20 +162,19 @@ class Console:
         else:
             self.say(f"  Compare:  {uri}")
         more = 2 * spec["trials"]
-        self.say(f"  Extend:   {resume_command(spec)} --trials {more}")
+        self.say(f"  Extend:   {self._resume(spec)} --trials {more}")
         if outcome is not None:
             which = "@champion" if outcome.is_champion else f"/{outcome.version}"
             self.say(f"  Use:      python -m gsda predict models:/{outcome.name}{which} IMAGES")
 
 
-def resume_command(spec: dict[str, Any]) -> str:
+def resume_command(spec: dict[str, Any], options: Sequence[str] = ()) -> str:
     """The command line that goes on with a search."""
-    words = ["python", "tune/search.py", "--task", spec["task"], "--name", spec["name"]]
+    script = sys.argv[0] if sys.argv[0].endswith("search.py") else "tune/search.py"
+    words = ["python", script, "--task", spec["task"], "--name", spec["name"]]
     if spec["data"]["root"] is not None:
         words += ["--data", spec["data"]["root"]]
-    if spec.get("storage"):
-        words += ["--storage", spec["storage"]]
-    return shlex.join([*words, "--resume"])
+    return shlex.join([*words, *options, "--resume"])
 
 
 def table(history: History, metric: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A search from beginning to end: settings to a plan, the plan to trials, the best to a champion."""
+"""A search from beginning to end: settings, plan, trials, champion."""
 
 import hashlib
 import json
@@ -7,7 +7,8 @@ import re
 import signal
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -331,15 +332,15 @@ def _start_ray(settings: Settings, plan: Plan) -> None:
             )
 
 
-class _sigterm_as_interrupt:
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
     """SIGTERM ends a search as Ctrl-C does: stopped cleanly, resumable."""
-
-    def __enter__(self) -> None:
-        self._before = signal.getsignal(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _finish(

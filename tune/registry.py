@@ -152,7 +152,7 @@ def _describe(entry: Entry, predictor: Predictor) -> str:
         ""
         if entry.oracle is None
         else (
-            f" Accuracy on target labels, which nothing here was chosen by: {100 * entry.oracle:.1f}%."
+            f" Accuracy on target labels, by which nothing was chosen: {100 * entry.oracle:.1f}%."
         )
     )
     return (

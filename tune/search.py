@@ -35,7 +35,7 @@ def _drive(task: Task, settings: Settings) -> "Result":
     from tune.console import Console
     from tune.driver import drive  # imports torch, ray and mlflow: not before it is needed
 
-    return drive(task, settings, Console())
+    return drive(task, settings, Console(options=settings.places()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from gsda.validators import DEFAULT_METRIC, check_metric
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
 
 BUILT_IN_DATASET, FOLDER_DATASET = "glyph31", "office31"
+DEFAULT_STORAGE = Path("searches")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -40,7 +41,7 @@ class Settings:
     address: str | None = None
     name: str | None = None
     resume: bool = False
-    storage: Path = Path("searches")
+    storage: Path = DEFAULT_STORAGE
     tracking_uri: str | None = None
     search: tuple[str, ...] | None = None
     promote: bool = False
@@ -90,6 +91,15 @@ class Settings:
     @property
     def chosen_fields(self) -> tuple[str, ...]:
         return self.search or DEFAULT_FIELDS
+
+    def places(self) -> list[str]:
+        """The options that say where things are kept, as far as they were said."""
+        words: list[str] = []
+        if self.storage != DEFAULT_STORAGE:
+            words += ["--storage", str(self.storage)]
+        if self.tracking_uri is not None:
+            words += ["--tracking-uri", self.tracking_uri]
+        return words
 
     def with_name(self, name: str) -> "Settings":
         return replace(self, name=name)

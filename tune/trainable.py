@@ -105,9 +105,12 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         return True
 
     def _begin(self, order: Order) -> None:
-        self._order, self._run = order, None
+        self._order = order
+        self._run: Run | None = None
         self._reports: list[Report] = []
-        self._failure, self._notes = "", ()
+        self._unsent: list[Report] = []
+        self._notes: tuple[str, ...] = ()
+        self._failure = ""
         try:
             torch.set_num_threads(order.threads)
             self._restore(Path(order.folder))
@@ -120,13 +123,14 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         source, target = _domains(task, spec)
         pair = Pair(source, target.images)
         config = Config.from_dict(order.config)
-        self._run = Run(task, config, pair, Oracle(target), device=order.device)
+        run = Run(task, config, pair, Oracle(target), device=order.device)
         state, complaints = load_newest(folder)
         self._notes = tuple(f"{text}; going on from the one before" for text in complaints)
         if state is not None:
-            self._run.load_state_dict(state["run"])
+            run.load_state_dict(state["run"])
             self._reports = [Report.of_result({PAYLOAD: text}) for text in state["reports"]]
         self._unsent = [report for report in self._reports if report.step not in order.known]
+        self._run = run
 
     def step(self) -> dict[str, Any]:
         """Train up to the next evaluation and report it; first, reports that went missing."""

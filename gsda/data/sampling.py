@@ -66,7 +66,7 @@ def class_balanced(labels: Tensor) -> Draw:
     Args:
         labels: (N,); negative labels are left out.
     """
-    present = [k for k in labels.unique().tolist() if k >= 0]
+    present = sorted({k for k in labels.tolist() if k >= 0})
     members = [torch.nonzero(labels == k).flatten() for k in present]
     largest = max(len(indices) for indices in members)
 
