@@ -25,8 +25,18 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A renamed file is safe once its folder is on the disk, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def to_bytes(state: dict[str, Any]) -> bytes:
@@ -42,9 +52,20 @@ def save_step(folder: Path, step: int, state: dict[str, Any]) -> Path:
     content = to_bytes(state)
     path = folder / f"step-{step:09d}.{_digest(content)}.pt"
     write_atomically(path, content)
-    for old in list(_newest_first(folder))[KEEP:]:
-        old.unlink(missing_ok=True)
+    _prune(folder, path)
     return path
+
+
+def _prune(folder: Path, latest: Path) -> None:
+    """Keep `latest` and the one before it; of later steps there are only damaged ones."""
+    earlier = [path for path in _newest_first(folder) if _step(path) < _step(latest)]
+    for path in _newest_first(folder):
+        if path != latest and path not in earlier[: KEEP - 1]:
+            path.unlink(missing_ok=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.name[5:14])
 
 
 def load_newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:

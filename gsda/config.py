@@ -74,6 +74,7 @@ class Config:
         Raises:
             BadInput: names the field, its value, and what it must be.
         """
+        _require_types(self)
         for name in ("alpha", "beta", "lambda_max", "weight_decay", "backbone_lr", "momentum"):
             _require(self, name, 0.0 <= getattr(self, name) < math.inf, "zero or more, and finite")
         _require(self, "momentum", self.momentum < 1.0, "in [0, 1)")
@@ -107,7 +108,8 @@ class Config:
         for name in values:
             if name not in known:
                 raise BadInput(f"{name!r} is no setting: choose from {', '.join(sorted(known))}.")
-        return cls(**(dict(values) | {"levels": tuple(values.get("levels", LEVELS))}))
+        levels = values.get("levels", LEVELS)
+        return cls(**(dict(values) | {"levels": tuple(levels) if levels is not None else None}))
 
     def check_classes(self, n_classes: int) -> "Config":
         """This configuration, if it fits `n_classes`.
@@ -115,7 +117,7 @@ class Config:
         Raises:
             BadInput: more groups than classes.
         """
-        if self.n_groups > n_classes:
+        if "grp" in self.levels and self.n_groups > n_classes:
             raise BadInput(
                 f"n_groups is {self.n_groups}, but there are {n_classes} classes: "
                 f"choose at most {n_classes} groups."
@@ -145,6 +147,22 @@ def ladder(config: Config) -> dict[str, Config]:
         "+ Grp": replace(config, levels=LEVELS, beta=0.0),
         "+ Grad Sync": replace(config, levels=LEVELS),
     }
+
+
+_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    float: ((float, int), "a number"),
+    int: ((int,), "a whole number"),
+    str: ((str,), "a text"),
+    tuple[str, ...]: ((tuple,), "a sequence of texts"),
+}
+
+
+def _require_types(config: Config) -> None:
+    """Values may come from a user's JSON; a wrong type would fail later, and far from here."""
+    for field in fields(config):
+        types, what = _KINDS[field.type]
+        value = getattr(config, field.name)
+        _require(config, field.name, isinstance(value, types) and value is not True, what)
 
 
 def _require(config: Config, name: str, holds: bool, what: str) -> None:

@@ -42,7 +42,7 @@ class Discriminators(nn.Module):
         """
         K, h, d = self.W1.shape
         a1 = torch.addmm(self.b1.flatten(), f, self.W1.view(K * h, d).t())  # (N, K h)
-        a1 = a1.view(-1, K, h).transpose(0, 1)  # (K, N, h)
+        a1 = a1.view(len(f), K, h).transpose(0, 1)  # (K, N, h)
         a2 = torch.baddbmm(self.b2[:, None], a1.relu(), self.W2.transpose(1, 2))  # (K, N, h)
         z = torch.baddbmm(self.b3[:, None, None], a2.relu(), self.w3[:, :, None])  # (K, N, 1)
         z = z.squeeze(2).t()

@@ -117,7 +117,8 @@ def sample_weights(y_s: Tensor, p_t: Tensor, tau: float, layout: Layout) -> Weig
 
 
 def _stack(parts: dict[str, Tensor], layout: Layout) -> Tensor:
-    return torch.cat([parts[level] for level in layout.levels], dim=1)
+    nothing = parts["dom"][:, :0]
+    return torch.cat([nothing, *(parts[level] for level in layout.levels)], dim=1)
 
 
 def domain_labels(n_source: int, n_target: int, like: Tensor) -> Tensor:

@@ -126,8 +126,11 @@ class Task:
         if dataset in BENCHMARKS:
             return cls._of_benchmark(BENCHMARKS[dataset], pair)
         source, two, target = pair.partition("2")
-        if not (two and _SLUG.fullmatch(dataset) and source and target):
-            raise BadInput(f"{text!r} is no task: write dataset/SOURCE2TARGET, e.g. glyph31/A2D.")
+        if not (two and all(_SLUG.fullmatch(part) for part in (dataset, source, target))):
+            raise BadInput(
+                f"{text!r} is no task: write dataset/SOURCE2TARGET in letters, digits, '-', '_' "
+                "and '.', for example glyph31/A2D."
+            )
         return cls._checked(dataset, source, target)
 
     @classmethod

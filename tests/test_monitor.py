@@ -69,7 +69,7 @@ def test_a_collapse_is_described_and_a_spread_is_not() -> None:
     assert sentence is not None
     assert "about 2.3 of 31 classes" in sentence
     assert describe_collapse({"predicted/effective_classes": 15.4}, 31) is not None
-    assert describe_collapse({"predicted/effective_classes": 15.5}, 31) is None
+    assert describe_collapse({"predicted/effective_classes": 16.0}, 31) is None
     assert describe_collapse({"predicted/effective_classes": 30.0}, 31) is None
 
 
