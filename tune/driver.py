@@ -227,7 +227,7 @@ def _check_same(task: Task, settings: Settings, spec: dict[str, Any]) -> None:
     said: dict[str, Any] = {
         name: value
         for name, value in asdict(settings).items()
-        if name not in MAY_CHANGE and value not in (None, False, {})
+        if name not in MAY_CHANGE and value is not None and value is not False
     }
     said |= said.pop("overrides", {})
     stored = spec | spec["base"] | {"skip_bad_images": spec["data"]["skip_bad"]}

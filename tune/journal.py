@@ -38,7 +38,11 @@ class Journal:
                 f"The search {path.parent.name} is being driven by another process: "
                 "wait for it, or choose another --name."
             ) from error
-        self.events, sound = read_events(path)
+        try:
+            self.events, sound = read_events(path)
+        except BadInput:
+            self._file.close()
+            raise
         if sound < path.stat().st_size:
             self._file.truncate(sound)
 

@@ -88,7 +88,9 @@ class Projection:
         return self._runs[number]
 
     def _on_search(self, event: Event) -> None:
-        self._open()
+        spec = self.history.spec
+        params = {name: spec[name] for name in ("trials", "metric", "seed", "search", "backbone")}
+        self._log_params(self._open(), params)
 
     def _open(self) -> str:
         """The search's own run, parent of the trials' runs."""
@@ -104,8 +106,6 @@ class Projection:
         tags = {SEARCH_TAG: uuid, "search": spec["name"], "metric": spec["metric"]}
         tags |= self._common_tags()
         run = self.client.create_run(self.experiment, run_name=spec["name"], tags=tags)
-        params = {name: spec[name] for name in ("trials", "metric", "seed", "search", "backbone")}
-        self._log_params(run.info.run_id, params)
         return str(run.info.run_id)
 
     def _common_tags(self) -> dict[str, str]:
@@ -135,7 +135,6 @@ class Projection:
         }
         name = f"{number:04d} {trial.kind}"
         run = self.client.create_run(self.experiment, run_name=name, tags=tags)
-        self._log_params(run.info.run_id, config)
         return str(run.info.run_id)
 
     def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
@@ -147,7 +146,8 @@ class Projection:
         self.client.log_batch(run_id, params=entries)
 
     def _on_ask(self, event: Event) -> None:
-        self.run_of(event["trial"])
+        # Not where the run is made: a kill between the two would leave it without params.
+        self._log_params(self.run_of(event["trial"]), event["config"])
 
     def _on_start(self, event: Event) -> None:
         run_id = self.run_of(event["trial"])

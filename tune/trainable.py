@@ -125,7 +125,8 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         config = Config.from_dict(order.config)
         run = Run(task, config, pair, Oracle(target), device=order.device)
         state, complaints = load_newest(folder)
-        self._notes = tuple(f"{text}; going on from the one before" for text in complaints)
+        onward = "beginning again" if state is None else "going on from the one before"
+        self._notes = tuple(f"{text}; {onward}" for text in complaints)
         if state is not None:
             run.load_state_dict(state["run"])
             self._reports = [Report.of_result({PAYLOAD: text}) for text in state["reports"]]
@@ -156,7 +157,9 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         metrics = losses | run.evaluate()
         if run.finished:
             self._keep_model(run)
-        notes, self._notes = self._notes, ()
+        notes: tuple[str, ...] = ()
+        if run.step_count not in self._order.known:  # the driver takes in no report twice
+            notes, self._notes = self._notes, ()
         collapse = describe_collapse(metrics, len(run.pair.classes))
         if run.finished and collapse:
             notes += (collapse,)

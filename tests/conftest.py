@@ -1,0 +1,64 @@
+"""What all tests share: a quiet environment, one cache of drawn images, and where real data is."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tune import environment
+
+# Before anything reads it: glyph31 is drawn once in a test session, and not in the user's home.
+_CACHE = tempfile.mkdtemp(prefix="gsda-test-cache-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+os.environ["GSDA_CACHE"] = _CACHE
+environment.prepare()
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def cache() -> Path:
+    """Decoded images of this test session."""
+    return Path(_CACHE)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images and weights, which is not ours to ship."""
+    folder = os.environ.get("GSDA_TEST_DATA")
+    if not folder:
+        pytest.skip("GSDA_TEST_DATA IS NOT SET: NOT TESTED ON REAL IMAGES AND WEIGHTS")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs. Making one takes 8 s: it is made once, and copied."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def make_store(empty_store: Path, tmp_path: Path) -> Callable[[str], str]:
+    """A function from a name to the address of a fresh MLflow store in `tmp_path`."""
+
+    def make(name: str = "store") -> str:
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        shutil.copy(empty_store, folder / "mlflow.db")
+        return f"sqlite:///{folder / 'mlflow.db'}"
+
+    return make
+
+
+@pytest.fixture
+def store(make_store: Callable[[str], str]) -> str:
+    """The address of a fresh MLflow store."""
+    return make_store("store")
