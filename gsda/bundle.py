@@ -115,10 +115,15 @@ def load_bundle(folder: Path) -> Predictor:
         ) from error
     except (ValueError, BadCheckpoint) as error:
         raise BadInput(f"The model in {folder} is damaged ({error}): fetch it again.") from error
-    network = Network(manifest["backbone"], len(manifest["classes"]), manifest["bottleneck"])
+    try:
+        network = Network(manifest["backbone"], len(manifest["classes"]), manifest["bottleneck"])
+    except (KeyError, TypeError) as error:
+        raise BadInput(
+            f"{folder / MANIFEST} describes no model of ours: name a folder that a search left."
+        ) from error
     try:
         network.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise BadInput(
             f"The weights in {folder} do not fit its {MANIFEST}: fetch it again."
         ) from error

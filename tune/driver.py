@@ -151,6 +151,7 @@ def describe(task: Task, settings: Settings, name: str, console: Console) -> dic
         size=find_backbone(backbone).size,
         skip_bad=settings.skip_bad_images,
     )
+    choose_device(settings.device)
     source, target = load_domains(task, data, console.preparing)
     n_classes = len(source.classes)
     base = _base(task, settings, n_classes, backbone)
@@ -196,9 +197,20 @@ def _digest(source: Domain, target: Domain) -> str:
 
 def _resume(task: Task, settings: Settings, folder: Path, console: Console) -> Result:
     journal = Journal(folder / JOURNAL)
-    history = History.of(journal.events)
+    try:
+        _take_up(task, settings, journal, console)
+    except BadInput:
+        journal.close()
+        raise
+    return _run(task, settings, journal, console)
+
+
+def _take_up(task: Task, settings: Settings, journal: Journal, console: Console) -> None:
+    """Check that a journal's search can go on as asked, and write down that it does."""
+    history, folder = History.of(journal.events), journal.path.parent
     if not history.spec:
         raise BadInput(f"The search {folder.name} never began: delete {folder} and start it anew.")
+    choose_device(settings.device)
     _check_same(task, settings, history.spec)
     data = DataSpec.from_dict(history.spec["data"])
     if settings.data is not None:
@@ -217,7 +229,6 @@ def _resume(task: Task, settings: Settings, folder: Path, console: Console) -> R
     if settings.trials is not None and settings.trials > history.spec["trials"]:
         journal.append("extend", trials=settings.trials)
     journal.append("resume")
-    return _run(task, settings, journal, console)
 
 
 def _check_same(task: Task, settings: Settings, spec: dict[str, Any]) -> None:

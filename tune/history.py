@@ -21,6 +21,8 @@ class Trial:
         reports: metrics by step, in order of arrival.
         state: OPEN until it ends as COMPLETE, PRUNED (stopped early) or FAILED.
         reason: why it FAILED, in a sentence.
+        asked: time.time() of the proposal. starts: how often a worker was given it.
+        seconds: of work on it, as last reported.
     """
 
     number: int
@@ -30,6 +32,7 @@ class Trial:
     reports: dict[int, dict[str, float]] = field(default_factory=dict)
     state: str = OPEN
     reason: str = ""
+    asked: float = 0.0
     starts: int = 0
     seconds: float = 0.0
 
@@ -53,12 +56,13 @@ class History:
 
     Attributes:
         spec: the settings of the search, as it was started (and extended).
-        uuid: identity of the search, whatever its name.
+        uuid: identity of the search, whatever its name. began: time.time() of its start.
         trials: by number, in the order in which they were asked for.
     """
 
     spec: dict[str, Any] = field(default_factory=dict)
     uuid: str = ""
+    began: float = 0.0
     trials: dict[int, Trial] = field(default_factory=dict)
 
     @classmethod
@@ -74,12 +78,17 @@ class History:
         match event["event"]:
             case "search":
                 self.uuid, self.spec = event["uuid"], dict(event["spec"])
+                self.began = event["time"]
             case "extend":
                 self.spec["trials"] = event["trials"]
             case "ask":
                 number = event["trial"]
                 self.trials[number] = Trial(
-                    number, event["kind"], dict(event["values"]), dict(event["config"])
+                    number,
+                    event["kind"],
+                    dict(event["values"]),
+                    dict(event["config"]),
+                    asked=event["time"],
                 )
             case "start":
                 self.trials[event["trial"]].starts += 1

@@ -25,6 +25,8 @@ from tune.journal import Event, iterate_events
 TRIAL_TAG, SEARCH_TAG = "gsda.trial", "gsda.search"
 BACK_OFF_S = (0.5, 1, 2, 5, 10, 20)
 _STATUS = {COMPLETE: "FINISHED", PRUNED: "FINISHED", FAILED: "FAILED"}
+# Opens the experiment as a list of training runs, not of conversations.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _BATCH = 500  # metrics in a request; MLflow takes at most 1000
 
 
@@ -43,7 +45,8 @@ def ensure_experiment(client: MlflowClient, uri: str, name: str) -> str:
             client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
     try:
-        return str(client.create_experiment(name, artifact_location=artifact_location(uri)))
+        made = client.create_experiment(name, artifact_location(uri), tags=_EXPERIMENT_TAGS)
+        return str(made)
     except MlflowException:
         found = client.get_experiment_by_name(name)  # another search was faster
         if found is None:
@@ -105,7 +108,8 @@ class Projection:
     def _make_parent(self, spec: Mapping[str, Any], uuid: str) -> str:
         tags = {SEARCH_TAG: uuid, "search": spec["name"], "metric": spec["metric"]}
         tags |= self._common_tags()
-        run = self.client.create_run(self.experiment, run_name=spec["name"], tags=tags)
+        began = int(self.history.began * 1000)
+        run = self.client.create_run(self.experiment, began, tags, run_name=spec["name"])
         return str(run.info.run_id)
 
     def _common_tags(self) -> dict[str, str]:
@@ -134,7 +138,8 @@ class Projection:
             "state": trial.state,
         }
         name = f"{number:04d} {trial.kind}"
-        run = self.client.create_run(self.experiment, run_name=name, tags=tags)
+        asked = int(trial.asked * 1000)
+        run = self.client.create_run(self.experiment, asked, tags, run_name=name)
         return str(run.info.run_id)
 
     def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:

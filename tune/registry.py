@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,7 +81,8 @@ def register(entry: Entry, uri: str, promote: bool = False) -> Outcome:
     name = model_name(entry.task)
     predictor = load_bundle(entry.folder)
     _ensure_model(client, name, entry.task)
-    version = _find_version(client, name, entry.key) or _add_version(client, name, entry, predictor)
+    version = _find_version(client, name, entry.key)
+    version = version or _add_version(client, uri, name, entry, predictor)
     return _crown(client, name, version, entry, promote)
 
 
@@ -103,8 +105,9 @@ def _find_version(client: MlflowClient, name: str, key: str) -> Any | None:
     return next((v for v in versions if v.tags.get(TRIAL_TAG) == key), None)
 
 
-def _add_version(client: MlflowClient, name: str, entry: Entry, predictor: Predictor) -> Any:
-    source = _log_model(client, entry, predictor)
+def _add_version(
+    client: MlflowClient, uri: str, name: str, entry: Entry, predictor: Predictor
+) -> Any:
     tags = {
         TRIAL_TAG: entry.key,
         "task": str(entry.task),
@@ -114,12 +117,15 @@ def _add_version(client: MlflowClient, name: str, entry: Entry, predictor: Predi
     }
     if entry.oracle is not None:
         tags["oracle/target_accuracy"] = repr(entry.oracle)
-    return client.create_model_version(
-        name, source=source, run_id=entry.run_id, tags=tags, description=_describe(entry, predictor)
-    )
+    text = _describe(entry, predictor)
+    with _quiet(), _global_address(uri):
+        source = _log_model(entry, predictor)
+        return client.create_model_version(
+            name, source=source, run_id=entry.run_id, tags=tags, description=text
+        )
 
 
-def _log_model(client: MlflowClient, entry: Entry, predictor: Predictor) -> str:
+def _log_model(entry: Entry, predictor: Predictor) -> str:
     """Log the bundle as a pyfunc model to the trial's run; returns its address."""
     side = _EXAMPLE_SIDE  # the model takes any size; a small example keeps the artifact small
     example = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
@@ -133,7 +139,7 @@ def _log_model(client: MlflowClient, entry: Entry, predictor: Predictor) -> str:
             ]
         ),
     )
-    with _quiet(), mlflow.start_run(run_id=entry.run_id):
+    with mlflow.start_run(run_id=entry.run_id):
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("served.py")),
@@ -214,6 +220,17 @@ def _incomparable(entry: Entry, holder: Any) -> str | None:
     if holder.tags.get("data") != entry.data:
         return f"{stays}, which saw other images (--promote puts this one in its place)"
     return None
+
+
+@contextmanager
+def _global_address(uri: str) -> Iterator[None]:
+    """MLflow logs a model, and looks it up, only where the whole process's address points."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")  # where MLflow keeps it
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
 
 
 @contextmanager

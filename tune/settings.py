@@ -57,7 +57,8 @@ class Settings:
             BadInput: names the option, its value and what it must be.
         """
         _check("--trials", self.trials, self.trials is None or self.trials >= 1, "at least 1")
-        _check("--max-hours", self.max_hours, (self.max_hours or 1) > 0, "over 0")
+        hours = self.max_hours
+        _check("--max-hours", hours, hours is None or hours > 0, "over 0")
         _check("--seed", self.seed, 0 <= (self.seed or 0) < 2**63, "in [0, 2^63)")
         _check("--max-failures", self.max_failures, self.max_failures >= 0, "at least 0")
         cpus, gpus = self.cpus_per_trial, self.gpus_per_trial

@@ -1,0 +1,233 @@
+"""What a search prints."""
+
+import io
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scene
+
+from tune.console import Console, resume_command, table
+from tune.executor import Progress
+from tune.history import History
+from tune.journal import read_events
+from tune.registry import Outcome
+
+OUTCOME = Outcome("gsda-glyph31-W2D", "3", True, "version 3 is the champion")
+URI = "sqlite:////some/where/mlflow.db"
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def shown(self) -> list[str]:
+        """The lines as they stand on the screen in the end."""
+        lines = []
+        for line in self.getvalue().split("\n"):
+            lines.append(re.split(r"\r\x1b\[K", line)[-1])
+        return lines
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The events of a search, with a note in one of them."""
+    folder = tmp_path_factory.mktemp("console")
+    progress = scene.resume(scene.begin(folder, 12, scene.small_config(steps=18)))
+    scene.work(progress)
+    progress.journal.close()
+    found = read_events(folder / "journal.log")[0]
+    report = next(e for e in found if e["event"] == "report" and e["trial"] == 1)
+    report["notes"] = ["something was odd"]
+    for event in found:
+        if event["event"] == "report":
+            event["metrics"] = event["metrics"] | {"oracle/target_accuracy": 0.5}
+    return found
+
+
+def play(stream: io.StringIO, events: list[dict[str, Any]], start: int = 1) -> History:
+    """Show a search; the events before `start` were there before."""
+    console, history = Console(stream), History.of(events[:start])
+    console.begin(history, "cpu", 2, URI)
+    for event in events[start:]:
+        history.apply(event)
+        console.event(event, history)
+    console.finish(history, history.best(scene.METRIC), OUTCOME, "", URI)
+    return history
+
+
+def test_the_first_lines_say_what_is_run_on_what(events: list[dict[str, Any]]) -> None:
+    stream = io.StringIO()
+    play(stream, events)
+    assert stream.getvalue().splitlines()[:3] == [
+        "Search scene: glyph31/W2D, built-in drawn letters; not Office-31",
+        "  795 labelled images of W, 498 unlabelled images of D, 31 classes; backbone cnn, "
+        "18 steps of 4 + 4 images",
+        "  14 trials (2 reference, 12 searched), 2 at a time on cpu; searching alpha, beta, "
+        "n_groups, tau by val/bnm",
+    ]
+
+
+def test_without_a_terminal_there_is_a_line_for_each_trial(events: list[dict[str, Any]]) -> None:
+    stream = io.StringIO()
+    history = play(stream, events)
+    text = stream.getvalue()
+    assert "\x1b" not in text
+    assert "\r" not in text
+    lines = [line for line in text.splitlines() if re.match(r"  trial +\d+ (finished|stopped|failed) ", line)]
+    assert len(lines) == 14
+    assert "[1/14, about " in lines[0]
+    assert " left]" in lines[0]
+    assert lines[0].startswith("  trial   0 finished       val/bnm 0.")
+    assert "reference: source-only" in lines[0]
+    assert "[14/14]" in lines[-1]
+    assert "  note on trial 1: something was odd" in text
+    for trial in history.in_state("FAILED"):
+        assert f"  trial {trial.number} failed: it broke down at step 4" in text
+    assert all(len(line) < 200 for line in text.splitlines())
+
+
+def test_on_a_terminal_the_last_line_is_live(events: list[dict[str, Any]]) -> None:
+    stream = Terminal()
+    play(stream, events)
+    raw = stream.getvalue()
+    assert "  0/14 trials | 1 running" in raw
+    assert re.search(r"\| best 0\.\d{4} \(trial \d+\)", raw)
+    assert re.search(r"5/14 trials.*, about \d+ s left", raw)
+    shown = stream.shown()
+    assert not [line for line in shown if "running" in line]  # all wiped in the end
+    assert sum(bool(re.match(r"  trial +\d+ (finished|stopped|failed) ", line)) for line in shown) == 14
+    assert "[14/14" not in "\n".join(shown)  # that is what the live line was for
+
+
+def test_both_show_the_same_table(events: list[dict[str, Any]]) -> None:
+    plain, live = io.StringIO(), Terminal()
+    play(plain, events)
+    play(live, events)
+    cut = "Best by val/bnm"
+    last = "\n".join(live.shown())
+    assert plain.getvalue().partition(cut)[2] == last.partition(cut)[2]
+
+
+def test_the_end_gives_the_exact_commands(events: list[dict[str, Any]]) -> None:
+    stream = io.StringIO()
+    play(stream, events)
+    assert stream.getvalue().splitlines()[-4:] == [
+        "Model gsda-glyph31-W2D: version 3 is the champion.",
+        f"  Compare:  mlflow ui --backend-store-uri {URI}",
+        "  Extend:   python tune/search.py --task glyph31/W2D --name scene --resume --trials 24",
+        "  Use:      python -m gsda predict models:/gsda-glyph31-W2D@champion IMAGES",
+    ]
+
+
+def test_who_is_no_champion_is_used_by_its_version(events: list[dict[str, Any]]) -> None:
+    stream = io.StringIO()
+    history = History.of(events)
+    other = Outcome("gsda-glyph31-W2D", "4", False, "version 4 registered; champion is version 3")
+    console = Console(stream)
+    console.finish(history, history.best(scene.METRIC), other, "", "http://mlflow:5000")
+    text = stream.getvalue()
+    assert "models:/gsda-glyph31-W2D/4 IMAGES" in text
+    assert "  Compare:  http://mlflow:5000" in text
+
+
+def test_what_is_owed_is_told_with_its_cure(events: list[dict[str, Any]]) -> None:
+    stream = io.StringIO()
+    history = History.of(events)
+    console = Console(stream, ["--tracking-uri", "http://mlflow:5000"])
+    console.finish(history, history.best(scene.METRIC), None, "connection refused", URI)
+    text = stream.getvalue()
+    assert "The tracking server is owed a part of the record (connection refused)." in text
+    assert "--tracking-uri http://mlflow:5000 --resume" in text
+    assert "Use:" not in text
+
+
+def test_a_search_without_a_model_says_so() -> None:
+    stream = io.StringIO()
+    spec = scene.make_spec(scene.small_config(), 3)
+    history = History(spec=spec, uuid="u")
+    Console(stream).finish(history, None, None, "", URI)
+    assert "No trial finished, so there is no model." in stream.getvalue()
+    assert "owed" not in stream.getvalue()
+
+
+def test_a_resumed_search_tells_what_was_done_before(events: list[dict[str, Any]]) -> None:
+    ends = [position for position, event in enumerate(events) if event["event"] == "end"]
+    stream = io.StringIO()
+    play(stream, events, start=ends[4] + 1)
+    text = stream.getvalue()
+    assert "(2 reference, 12 searched, 5 of them done before), 2 at a time" in text
+    lines = [line for line in text.splitlines() if re.match(r"  trial +\d+ (finished|stopped|failed) ", line)]
+    assert len(lines) == 9
+    assert "[6/14, about " in lines[0]
+
+
+def test_a_search_with_nothing_left_to_run(events: list[dict[str, Any]]) -> None:
+    stream = io.StringIO()
+    Console(stream).begin(History.of(events), "cpu", 0, URI)
+    assert stream.getvalue().splitlines()[-1] == "  all trials are finished already"
+
+
+def test_an_interruption_gives_the_command_to_go_on(events: list[dict[str, Any]]) -> None:
+    for stream in (io.StringIO(), Terminal()):
+        Console(stream, ["--storage", "my place"]).interrupted(History.of(events[:20]))
+        said = stream.getvalue().splitlines()
+        done = len([e for e in events[:20] if e["event"] == "end"])
+        assert said[0] == f"Interrupted with {done} trials done. Nothing is lost. Go on with:"
+        assert said[1] == (
+            "  python tune/search.py --task glyph31/W2D --name scene --storage 'my place' --resume"
+        )
+
+
+def test_resuming_names_the_data_and_quotes_it() -> None:
+    spec = scene.make_spec(scene.small_config(), 3)
+    spec["data"] = spec["data"] | {"root": "/my images"}
+    words = shlex.split(resume_command(spec))
+    assert words[words.index("--data") + 1] == "/my images"
+
+
+def test_preparing_images_is_shown() -> None:
+    plain, live = io.StringIO(), Terminal()
+    for stream in (plain, live):
+        console = Console(stream)
+        for done in range(4):
+            console.preparing(done, 3)
+        console.say("next")
+    assert plain.getvalue() == "Prepared 3 images.\nnext\n"
+    assert "Preparing images: 2/3" in live.getvalue()
+    assert live.shown() == ["next", ""]
+
+
+def test_the_table_ranks_and_keeps_the_references(events: list[dict[str, Any]]) -> None:
+    history = History.of(events)
+    head, *rows = table(history, scene.METRIC)
+    assert head.split() == [
+        *("rank trial alpha beta n_groups tau val/bnm".split()),
+        *("target accuracy".split()),
+    ]
+    finished = [t for t in history.in_state("COMPLETE")]
+    ranked = sorted(finished, key=lambda t: -t.final[scene.METRIC])
+    shown = [int(row.split()[1]) for row in rows]
+    assert shown[:5] == [trial.number for trial in ranked[:5]]
+    assert {0, 1} <= set(shown)
+    by_number = {int(row.split()[1]): row for row in rows}
+    assert by_number[0].endswith("source-only, no adaptation")
+    assert by_number[0].split()[2:6] == ["-"] * 4
+    assert by_number[1].endswith("the paper's setting")
+    assert "50.0%" in by_number[0]
+    assert [int(row.split()[0]) for row in rows] == sorted(int(row.split()[0]) for row in rows)
+    ends = {row.index("50.0%") for row in rows}
+    assert len(ends) == 1  # the columns line up
+
+
+def test_without_target_labels_there_is_no_such_column(tmp_path: Path) -> None:
+    progress: Progress = scene.resume(scene.begin(tmp_path, 2))
+    scene.work(progress)
+    progress.journal.close()
+    lines = table(History.of(read_events(tmp_path / "journal.log")[0]), scene.METRIC)
+    assert "target accuracy" not in lines[0]
+    assert len(lines) >= 3

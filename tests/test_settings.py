@@ -1,0 +1,140 @@
+"""The options of a search: every mistake has its sentence, and the flags alone fix the dataset."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gsda.errors import BadInput
+from tune.settings import Settings, resolve_tasks
+
+DATA = Path("some/where")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"trials": 0}, "--trials is 0, but must be at least 1."),
+        ({"trials": -3}, "--trials is -3, but must be at least 1."),
+        ({"max_hours": -1.0}, "--max-hours is -1.0, but must be over 0."),
+        ({"max_hours": 0.0}, "--max-hours is 0.0, but must be over 0."),
+        ({"seed": -1}, "--seed is -1, but must be in"),
+        ({"seed": 2**63}, "but must be in"),
+        ({"max_failures": -1}, "--max-failures is -1, but must be at least 0."),
+        ({"cpus_per_trial": 0.0}, "--cpus-per-trial is 0.0, but must be over 0."),
+        ({"gpus_per_trial": -1.0}, "--gpus-per-trial is -1.0, but must be at least 0."),
+        ({"name": "../up"}, "--name is '../up': use letters"),
+        ({"name": ""}, "--name is '': use letters"),
+        ({"name": "x" * 101}, "use letters"),
+        ({"name": ".hidden"}, "beginning with a letter or digit."),
+        ({"metric": "val/magic"}, "Unknown metric 'val/magic': choose one of val/bnm"),
+        ({"metric": "bnm"}, "Unknown metric 'bnm'"),
+        ({"metric": "loss/C"}, "Unknown metric 'loss/C'"),
+        (
+            {"metric": "oracle/target_accuracy"},
+            "oracle/target_accuracy reads target labels, which a user does not have",
+        ),
+        ({"backbone": "vgg"}, "Unknown backbone 'vgg': choose one of cnn, resnet18"),
+        ({"overrides": {"tau": 1.0}}, r"tau is 1.0, but must be in \[0, 1\)."),
+        ({"overrides": {"tau": -0.1}}, r"tau is -0.1, but must be in \[0, 1\)."),
+        ({"overrides": {"alpha": -1.0}}, "alpha is -1.0, but must be zero or more"),
+        ({"overrides": {"beta": -1.0}}, "beta is -1.0, but must be zero or more"),
+        ({"overrides": {"alpha": float("nan")}}, "alpha is nan"),
+        ({"overrides": {"steps": 0}}, "steps is 0, but must be at least 1."),
+        ({"overrides": {"batch_size": 1}}, "batch_size is 1, but must be at least 2"),
+        ({"overrides": {"n_groups": 0}}, "n_groups is 0, but must be at least 1."),
+        ({"overrides": {"sync": "odd"}}, "sync is 'odd', but must be one of batch"),
+        ({"search": ("alpha", "steps")}, "--search 'steps' cannot be searched: choose from alpha"),
+        ({"search": ("",)}, "--search '' cannot be searched"),
+    ],
+)
+def test_each_mistake_has_a_sentence(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence) as caught:
+        Settings(**options)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("options", "dataset"),
+    [
+        ({}, "glyph31"),
+        ({"data": DATA}, "office31"),
+        ({"dataset": "office-caltech10", "data": DATA}, "office-caltech10"),
+        ({"dataset": "own", "data": DATA}, "own"),
+    ],
+)
+def test_the_dataset_follows_from_the_flags(options: dict[str, Any], dataset: str) -> None:
+    assert Settings(**options).chosen_dataset == dataset
+    assert str(resolve_tasks(["A2D"], Settings(**options))[0]) == f"{dataset}/A2D"
+
+
+def test_the_dataset_does_not_follow_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("amazon", "dslr", "data/amazon", "office31/amazon"):
+        (tmp_path / name / "bike").mkdir(parents=True)
+    assert str(resolve_tasks(["A2D"], Settings())[0]) == "glyph31/A2D"
+    # and a folder that is not there is no reason to take another dataset
+    assert str(resolve_tasks(["A2D"], Settings(data=Path("gone")))[0]) == "office31/A2D"
+
+
+def test_qualified_ids_name_their_dataset() -> None:
+    assert str(resolve_tasks(["glyph31/W2D"], Settings())[0]) == "glyph31/W2D"
+    with_data = Settings(data=DATA)
+    assert str(resolve_tasks(["office-caltech10/C2A"], with_data)[0]) == "office-caltech10/C2A"
+    assert str(resolve_tasks(["own/left2right"], with_data)[0]) == "own/left2right"
+
+
+def test_all_means_every_pair_of_the_chosen_dataset() -> None:
+    tasks = [str(task) for task in resolve_tasks(["all"], Settings())]
+    assert len(set(tasks)) == 6
+    assert {task.partition("/")[0] for task in tasks} == {"glyph31"}
+    settings = Settings(dataset="office-caltech10", data=DATA)
+    assert len(resolve_tasks(["all"], settings)) == 12
+
+
+def test_a_task_named_twice_is_run_once() -> None:
+    tasks = resolve_tasks(["A2D", "glyph31/A2D", "A2W", "all"], Settings())
+    assert [task.pair for task in tasks[:2]] == ["A2D", "A2W"]
+    assert len(tasks) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "sentence"),
+    [
+        ("A2X", {}, "Unknown task 'A2X' of glyph31: choose one of A2W"),
+        ("amazon", {}, "Unknown task 'amazon'"),
+        ("A2A", {}, "same source and target"),
+        ("glyph31/A2A", {}, "same source and target"),
+        ("A2D", {"dataset": "office32"}, "Unknown dataset 'office32': choose one of glyph31"),
+        ("all", {"dataset": "office32"}, "Unknown dataset 'office32': choose one of glyph31"),
+        ("A2D", {"dataset": "../x", "data": DATA}, "Unknown dataset '../x'"),
+        ("A2D", {"dataset": "glyph31", "data": DATA}, "glyph31 is built in: leave --data out"),
+        ("glyph31/A2D", {"data": DATA}, "glyph31 is built in: leave --data out"),
+        ("A2D", {"dataset": "office31"}, "office31 is not built in: give the folder"),
+        ("office31/A2D", {}, "office31 is not built in: give the folder"),
+        ("office31/A2D", {"dataset": "glyph31"}, "not of --dataset glyph31: leave one out"),
+        ("own/left", {"data": DATA}, "no task: write dataset/SOURCE2TARGET"),
+        ("own/a2a", {"data": DATA}, "same source and target"),
+    ],
+)
+def test_wrong_tasks_are_refused(text: str, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence) as caught:
+        resolve_tasks([text], Settings(**options))
+    assert "\n" not in str(caught.value)
+
+
+def test_places_are_what_a_resume_must_repeat() -> None:
+    assert Settings().places() == []
+    told = Settings(storage=Path("kept here"), tracking_uri="http://mlflow:5000").places()
+    assert told == ["--storage", "kept here", "--tracking-uri", "http://mlflow:5000"]
+
+
+def test_choices_fall_back_to_defaults() -> None:
+    assert Settings().chosen_metric == "val/bnm"
+    assert Settings(metric="val/im").chosen_metric == "val/im"
+    assert Settings().chosen_fields == ("alpha", "beta", "n_groups", "tau")
+    assert Settings(search=("lr",)).chosen_fields == ("lr",)
+    assert Settings().with_name("b").name == "b"

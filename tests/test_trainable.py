@@ -1,0 +1,238 @@
+"""A trial in its worker, driven by hand, without Ray."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scene
+import torch
+
+from gsda.bundle import load_bundle
+from gsda.run import Run
+from tune.trainable import MODEL_FOLDER, PAYLOAD, Order, Report, RunTrainable
+
+Make = Any
+
+
+@pytest.fixture
+def make(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """A function that gives a worker an order; its changes are those of `Config` or `Order`."""
+    monkeypatch.setattr(RunTrainable, "_setup_logdir", lambda self: None)
+
+    def build(name: str, known: tuple[int, ...] = (), **changes: Any) -> RunTrainable:
+        return RunTrainable(order(cache, tmp_path / name, known, **changes).to_config())
+
+    return build
+
+
+def order(cache: Path, folder: Path, known: tuple[int, ...] = (), **changes: Any) -> Order:
+    config = scene.small_config(n_groups=3, tau=0.05, **changes).to_dict()
+    data = scene.data_spec(cache)
+    return Order(3, scene.TASK, data, config, str(folder), "cpu", threads=1, known=known)
+
+
+def tell(trainable: RunTrainable) -> Report:
+    return Report.of_result(trainable.step())
+
+
+def all_reports(trainable: RunTrainable) -> list[Report]:
+    reports = [tell(trainable)]
+    while not (reports[-1].finished or reports[-1].failure):
+        reports.append(tell(trainable))
+    return reports
+
+
+def same(left: list[Report], right: list[Report]) -> bool:
+    """Whether the reports agree in all but the time that they took."""
+    return [replace(r, seconds=0.0) for r in left] == [replace(r, seconds=0.0) for r in right]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_bundle(folder / MODEL_FOLDER).network.state_dict()
+
+
+def same_weights(left: Path, right: Path) -> bool:
+    ours, theirs = weights(left), weights(right)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+def newest(folder: Path) -> Path:
+    return max(folder.glob("step-*.pt"))
+
+
+def test_orders_and_reports_survive_the_journey(cache: Path, tmp_path: Path) -> None:
+    sent = order(cache, tmp_path, known=(2, 4))
+    assert Order.of_config(sent.to_config()) == sent
+    report = Report(2, {"val/bnm": 0.1}, 1.5, False, notes=("a note",))
+    assert Report.of_result(report.to_result()) == report
+
+
+def test_a_trial_reports_at_every_evaluation(make: Make, tmp_path: Path) -> None:
+    reports = all_reports(make("a"))
+    assert [(r.step, r.finished, r.failure) for r in reports] == [
+        (2, False, ""),
+        (4, False, ""),
+        (6, True, ""),
+    ]
+    for report in reports:
+        assert {"loss/C", "loss/D_dom", "loss/syn", "val/bnm"} <= set(report.metrics)
+        assert "oracle/target_accuracy" in report.metrics
+    seconds = [report.seconds for report in reports]
+    assert 0 < seconds[0] < seconds[1] < seconds[2]
+    assert len(list((tmp_path / "a").glob("step-*.pt"))) == 2
+
+
+def test_tune_carries_the_report(make: Make) -> None:
+    trainable = make("a")
+    result = trainable.train()
+    assert Report.of_result(result).step == 2
+    assert PAYLOAD in result
+    assert result["training_iteration"] == 1
+
+
+def test_the_model_is_left_when_the_trial_is_finished(make: Make, tmp_path: Path) -> None:
+    trainable = make("a")
+    tell(trainable)
+    assert not (tmp_path / "a" / MODEL_FOLDER).exists()
+    all_reports(trainable)
+    predictor = load_bundle(tmp_path / "a" / MODEL_FOLDER)
+    assert len(predictor.classes) == 31
+    assert predictor.manifest["task"] == scene.TASK
+    assert predictor.manifest["config"]["tau"] == 0.05
+
+
+@pytest.mark.parametrize("killed_after", [1, 2, 3])
+def test_resumed_to_the_bit(killed_after: int, make: Make, tmp_path: Path) -> None:
+    whole = all_reports(make("whole", target_sampling="pseudo"))
+    first = make("cut", target_sampling="pseudo")
+    begun = [tell(first) for _ in range(killed_after)]
+    known = tuple(report.step for report in begun)
+    again = make("cut", known, target_sampling="pseudo")
+    reports = begun if begun[-1].finished else begun + all_reports(again)
+    assert same(reports, whole)
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_reports_that_the_driver_missed_are_sent_again_first(make: Make) -> None:
+    first = make("a")
+    begun = [tell(first), tell(first)]
+    reports = all_reports(make("a", known=(2,)))
+    assert [report.step for report in reports] == [4, 6]
+    assert reports[0] == begun[1]  # from the checkpoint: even its time is that of then
+    everything = all_reports(make("a"))
+    assert [report.step for report in everything] == [2, 4, 6]
+    assert everything[:2] == begun
+
+
+def test_a_finished_trial_says_so_again(make: Make) -> None:
+    whole = all_reports(make("a"))
+    again = make("a", known=(2, 4, 6))
+    assert tell(again) == whole[-1]
+    assert tell(again).finished
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "empty"])
+def test_a_damaged_newest_checkpoint_falls_back(how: str, make: Make, tmp_path: Path) -> None:
+    whole = all_reports(make("whole"))
+    first = make("cut")
+    tell(first), tell(first)
+    path = newest(tmp_path / "cut")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes({"flipped": content, "cut": content[:100], "empty": b""}[how])
+    reports = all_reports(make("cut", known=(2, 4)))
+    assert [report.step for report in reports] == [4, 6]
+    # the driver takes in no report twice, so the note must come with a new one
+    assert reports[0].notes == ()
+    note = reports[1].notes[0]
+    assert note == f"checkpoint {path.name} is damaged; going on from the one before"
+    assert reports[1].metrics == whole[2].metrics
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_without_a_sound_checkpoint_it_begins_again(make: Make, tmp_path: Path) -> None:
+    whole = all_reports(make("whole"))
+    tell(make("cut"))
+    newest(tmp_path / "cut").write_bytes(b"gone")
+    reports = all_reports(make("cut", known=(2,)))
+    assert [r.metrics for r in reports] == [r.metrics for r in whole]
+    assert reports[1].notes[0].endswith("is damaged; beginning again")
+
+
+def test_non_finite_training_is_a_failure_and_no_exception(make: Make, tmp_path: Path) -> None:
+    report = all_reports(make("a", lr=1e20))[-1]
+    assert not report.finished
+    assert "finite" in report.failure or "became" in report.failure
+    assert "\n" not in report.failure
+    assert report.metrics == {}
+    assert not (tmp_path / "a" / "error.txt").exists()
+    assert not (tmp_path / "a" / MODEL_FOLDER).exists()
+
+
+def test_what_the_user_did_wrong_is_told_in_his_words(make: Make, tmp_path: Path) -> None:
+    report = tell(make("a", weights=str(tmp_path / "none.pth")))
+    assert report.failure == "Backbone 'cnn' has no pretrained weights: leave --weights out."
+    assert report.step == 0
+    assert not (tmp_path / "a" / "error.txt").exists()
+
+
+def test_an_unexpected_exception_leaves_its_traceback(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainable = make("a")
+    assert tell(trainable).step == 2
+
+    def explode(run: Run, n: int) -> None:
+        raise ZeroDivisionError("first line\nsecond line")
+
+    monkeypatch.setattr(Run, "step", explode)
+    report = tell(trainable)
+    assert report.failure.startswith("ZeroDivisionError: first line (see error.txt in ")
+    assert "second line" not in report.failure
+    assert report.step == 2
+    assert "in explode" in (tmp_path / "a" / "error.txt").read_text()
+
+
+def test_an_unexpected_exception_at_the_start(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(*_: object) -> None:
+        raise OSError("no disk")
+
+    monkeypatch.setattr("tune.trainable._domains", explode)
+    assert tell(make("a")).failure.startswith("OSError: no disk (see error.txt")
+    assert "in explode" in (tmp_path / "a" / "error.txt").read_text()
+
+
+def test_a_checkpoint_of_another_setting_is_refused(make: Make) -> None:
+    tell(make("a"))
+    report = tell(make("a", alpha=0.7))
+    assert "the checkpoint is of another config" in report.failure
+
+
+def test_one_actor_runs_one_trial_after_another(make: Make, cache: Path, tmp_path: Path) -> None:
+    expected = all_reports(make("b", alpha=0.5, seed=4))
+    trainable = make("a", lr=1e20)
+    assert all_reports(trainable)[-1].failure
+    assert trainable.reset_config(order(cache, tmp_path / "c", alpha=0.5, seed=4).to_config())
+    assert same(all_reports(trainable), expected)
+    assert same_weights(tmp_path / "b", tmp_path / "c")
+
+
+def test_threads_are_those_of_the_order(make: Make, cache: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        trainable = make("a")
+        trainable.reset_config(replace(order(cache, tmp_path / "b"), threads=2).to_config())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_collapse_is_noted_once_at_the_end(make: Make) -> None:
+    reports = all_reports(make("a"))
+    assert [report.notes for report in reports[:2]] == [(), ()]
+    assert "of 31 classes (a collapse" in reports[2].notes[0]
+
+
