@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gsda.backbones import find_backbone
-from gsda.checkpoint import load_bytes, to_bytes, write_atomically
+from gsda.checkpoint import load_bytes, to_bytes
 from gsda.data.transforms import centre_crop, normalise
 from gsda.errors import BadCheckpoint, BadInput
+from gsda.files import write_atomically
 from gsda.model import Network
 
 MANIFEST, WEIGHTS = "manifest.json", "weights.pt"

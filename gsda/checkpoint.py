@@ -1,7 +1,6 @@
 """Checkpoints: whole or not there, checked when read, and unable to run code."""
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator
 from io import BytesIO
@@ -11,32 +10,10 @@ from typing import Any
 import torch
 
 from gsda.errors import BadCheckpoint
+from gsda.files import write_atomically
 
 KEEP = 2
 _NAME = re.compile(r"step-(\d{9})\.([0-9a-f]{16})\.pt")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Put `content` at `path`: after a crash the file is the old one or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """A renamed file is safe once its folder is on the disk, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def to_bytes(state: dict[str, Any]) -> bytes:

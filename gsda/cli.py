@@ -1,6 +1,7 @@
 """`python -m gsda`: what one does with a model once a search has made it."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadInput as error:
         print(f"gsda: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

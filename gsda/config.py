@@ -26,7 +26,7 @@ class Config:
         lambda_max: strength of the adversarial terms in the step of (E, C) after warm-up.
         sync: reading of Eq. 10 and 11; see `gsda.losses.synchronisation`.
         method: a key of `gsda.methods.METHODS`.
-        backbone: a key of `gsda.model.BACKBONES`.
+        backbone: a key of `gsda.backbones.BACKBONES`.
         weights: pretrained weights of the backbone: "default" (torchvision's, where there are any),
             "none", or a file.
         bottleneck: d, the width of the features that everything else is fed.

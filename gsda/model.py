@@ -79,7 +79,7 @@ class Network(nn.Module):
 
 
 def build_network(backbone: str, n_classes: int, bottleneck: int, seed: int) -> Network:
-    """A network with freshly drawn weights, a function of `seed`; no global generator is moved."""
+    """A network with freshly drawn weights, a function of `seed`; the CPU's generator stays."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Network(backbone, n_classes, bottleneck)
@@ -102,7 +102,7 @@ def load_pretrained(network: Network, backbone: str, weights: str) -> None:
     given = _download(backbone) if weights == DEFAULT_WEIGHTS else read_weights(Path(weights))
     trunk = network.E.get_submodule("backbone")
     given = {name: value for name, value in given.items() if not name.startswith(f"{entry.head}.")}
-    _check_fit(trunk.state_dict(), given, f"{weights} does not fit {backbone}")
+    _check_fit(trunk.state_dict(), given, weights, backbone)
     trunk.load_state_dict(given)
 
 
@@ -143,7 +143,10 @@ def _download(backbone: str) -> dict[str, Tensor]:
     return state
 
 
-def _check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], blame: str) -> None:
+def _check_fit(
+    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], weights: str, backbone: str
+) -> None:
+    blame = f"{weights} does not fit {backbone}"
     for name, tensor in expected.items():
         if name not in given and name.endswith(".num_batches_tracked"):
             continue  # older files, torchvision's among them, do not count batches
@@ -156,4 +159,4 @@ def _check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], blam
             )
     for name in given:
         if name not in expected:
-            raise BadInput(f"{blame}: it has a tensor {name}, which {blame.split()[-1]} has not.")
+            raise BadInput(f"{blame}: it has a tensor {name}, which {backbone} has not.")

@@ -14,7 +14,7 @@ from gsda.data.domain import UInt8
 from gsda.data.load import iterate_files
 from gsda.data.store import decode
 from gsda.errors import BadInput
-from gsda.tracking import default_tracking_uri
+from gsda.tracking import SQLITE, choose_tracking_uri, hide_password
 
 
 def find_model(address: str, tracking_uri: str | None = None) -> Predictor:
@@ -30,8 +30,7 @@ def find_model(address: str, tracking_uri: str | None = None) -> Predictor:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
-    own = os.environ.get("MLFLOW_TRACKING_URI")
-    uri = tracking_uri or own or default_tracking_uri(Path.cwd())
+    uri = choose_tracking_uri(tracking_uri)
     _check_database(uri)
     import mlflow
 
@@ -41,8 +40,8 @@ def find_model(address: str, tracking_uri: str | None = None) -> Predictor:
         folder = Path(mlflow.artifacts.download_artifacts(address))
     except Exception as error:
         raise BadInput(
-            f"There is no model {address} at {uri}: check its name, or name the place with "
-            "--tracking-uri."
+            f"There is no model {address} at {hide_password(uri)}: check its name, "
+            "or name the place with --tracking-uri."
         ) from error
     manifests = sorted(folder.glob(f"artifacts/*/{MANIFEST}"))
     if not manifests:
@@ -52,8 +51,8 @@ def find_model(address: str, tracking_uri: str | None = None) -> Predictor:
 
 def _check_database(uri: str) -> None:
     """MLflow would make an empty database where there is none."""
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not path.is_file():
+    path = Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and not path.is_file():
         raise BadInput(
             f"There is no {path}: run this where the search ran, or name its --tracking-uri."
         )

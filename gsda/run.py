@@ -36,12 +36,14 @@ class Run:
         pair: Pair,
         oracle: Oracle | None = None,
         device: str = "cpu",
+        pretrained: bool = True,
     ) -> None:
         """Set up a run at step 0, a function of the arguments alone.
 
         Args:
             pair: labelled source, unlabelled target.
             oracle: sealed target labels, for `oracle/` metrics; None where nobody knows them.
+            pretrained: False leaves pretrained weights out, where a checkpoint will follow.
 
         Raises:
             BadInput: settings that do not fit the data, or weights that do not fit the backbone.
@@ -52,7 +54,8 @@ class Run:
         self.device = torch.device(device)
         self._backbone = find_backbone(config.backbone)
         network = build_network(config.backbone, n_classes, config.bottleneck, config.seed)
-        load_pretrained(network, config.backbone, config.weights)
+        if pretrained:
+            load_pretrained(network, config.backbone, config.weights)
         self.method = find_method(config.method)(network, config, n_classes)
         self.method.to(self.device)
         self.step_count = 0

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from gsda.config import Config, source_only
+from gsda.data.load import DataSpec, identity, load_domains
+from gsda.tasks import Task
+from tune.cluster import Share
 from tune.executor import Plan, Progress
 from tune.history import PAPER, SOURCE_ONLY, History
 from tune.journal import Event, Journal
@@ -38,6 +41,11 @@ def data_spec(cache: Path) -> dict[str, Any]:
     return {"root": None, "cache": str(cache), "size": 32, "skip_bad": False}
 
 
+def data_digest(cache: Path) -> str:
+    """The identity of the task's images."""
+    return identity(*load_domains(Task.parse(TASK), DataSpec.from_dict(data_spec(cache))))
+
+
 def make_spec(base: Config, trials: int, seed: int = 0, name: str = "scene") -> dict[str, Any]:
     """The spec of a search, as `tune.driver.describe` makes it."""
     return {
@@ -65,6 +73,7 @@ def make_plan(spec: dict[str, Any], folder: Path, deadline: float | None = None)
     return Plan(
         task=spec["task"],
         data=spec["data"],
+        digest=spec["digest"],
         base=Config.from_dict(spec["base"]),
         references={kind: Config.from_dict(v) for kind, v in spec["references"].items()},
         space=build_space(spec["search"], spec["classes"]),
@@ -72,9 +81,8 @@ def make_plan(spec: dict[str, Any], folder: Path, deadline: float | None = None)
         metric=spec["metric"],
         seed=spec["seed"],
         folder=folder,
-        device="cpu",
-        cpus=1,
-        gpus=0,
+        share=Share("cpu", cpus=1, gpus=0),
+        max_failures=2,
         deadline=deadline,
     )
 

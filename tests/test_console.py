@@ -78,7 +78,11 @@ def test_without_a_terminal_there_is_a_line_for_each_trial(events: list[dict[str
     text = stream.getvalue()
     assert "\x1b" not in text
     assert "\r" not in text
-    lines = [line for line in text.splitlines() if re.match(r"  trial +\d+ (finished|stopped|failed) ", line)]
+    lines = [
+        line
+        for line in text.splitlines()
+        if re.match(r"  trial +\d+ (finished|stopped|failed) ", line)
+    ]
     assert len(lines) == 14
     assert "[1/14, about " in lines[0]
     assert " left]" in lines[0]
@@ -100,7 +104,10 @@ def test_on_a_terminal_the_last_line_is_live(events: list[dict[str, Any]]) -> No
     assert re.search(r"5/14 trials.*, about \d+ s left", raw)
     shown = stream.shown()
     assert not [line for line in shown if "running" in line]  # all wiped in the end
-    assert sum(bool(re.match(r"  trial +\d+ (finished|stopped|failed) ", line)) for line in shown) == 14
+    assert (
+        sum(bool(re.match(r"  trial +\d+ (finished|stopped|failed) ", line)) for line in shown)
+        == 14
+    )
     assert "[14/14" not in "\n".join(shown)  # that is what the live line was for
 
 
@@ -161,7 +168,11 @@ def test_a_resumed_search_tells_what_was_done_before(events: list[dict[str, Any]
     play(stream, events, start=ends[4] + 1)
     text = stream.getvalue()
     assert "(2 reference, 12 searched, 5 of them done before), 2 at a time" in text
-    lines = [line for line in text.splitlines() if re.match(r"  trial +\d+ (finished|stopped|failed) ", line)]
+    lines = [
+        line
+        for line in text.splitlines()
+        if re.match(r"  trial +\d+ (finished|stopped|failed) ", line)
+    ]
     assert len(lines) == 9
     assert "[6/14, about " in lines[0]
 

@@ -9,7 +9,7 @@ import pytest
 import scene
 
 from gsda.checkpoint import save_step
-from tune.executor import Progress
+from tune.executor import HALT_AFTER, Progress
 from tune.history import COMPLETE, FAILED, OPEN, PAPER, PRUNED, SEARCHED, SOURCE_ONLY, History
 from tune.journal import Journal, read_events
 from tune.trainable import Report
@@ -203,13 +203,68 @@ def test_a_failure_ends_the_trial_with_its_reason_and_not_the_search(tmp_path: P
     progress.journal.close()
 
 
-def test_a_lost_worker_fails_its_trial_once(tmp_path: Path) -> None:
-    progress = scene.resume(scene.begin(tmp_path))
+def fault(number: int, progress: Progress, reason: str = "the disk is full") -> bool:
+    return progress.report(number, Report(0, {}, 0.0, False, fault=reason))
+
+
+def test_a_fault_is_tried_again_after_the_others(tmp_path: Path) -> None:
+    progress = scene.resume(scene.begin(tmp_path, trials=2))
     progress.start(progress.next_trial())
-    progress.lose(0, "its worker died")
-    progress.lose(0, "it was removed")
-    assert progress.history.trials[0].reason == "its worker died"
-    assert progress.next_trial().number == 1
+    assert fault(0, progress)  # the worker leaves the trial
+    assert progress.history.trials[0].state == OPEN
+    assert not progress.running
+    tried = []
+    while (trial := progress.next_trial()) is not None:
+        tried.append(trial.number)
+        for report in scene.reports(progress.start(trial)):
+            if progress.report(trial.number, report):
+                break
+    assert tried == [1, 2, 3, 0]
+    assert progress.history.trials[0].state == COMPLETE
+    progress.journal.close()
+
+
+def test_more_faults_than_it_may_have_fail_a_trial(tmp_path: Path) -> None:
+    progress = scene.resume(scene.begin(tmp_path, trials=1))
+    for _ in range(progress.plan.max_failures + 1):
+        assert not progress.history.trials.get(0) or progress.history.trials[0].state == OPEN
+        progress.start(progress.next_trial() if 0 not in progress.history.trials else first)
+        first = progress.history.trials[0]
+        progress.fault(0, "its worker died")
+    assert (first.state, first.reason) == (FAILED, "its worker died")
+    progress.fault(0, "it was removed")
+    assert sum(event["event"] == "end" for event in progress.journal.events) == 1
+    assert not progress.halted  # one trial alone says nothing of the surroundings
+    progress.journal.close()
+
+
+def test_one_fault_after_another_halts_the_search(tmp_path: Path) -> None:
+    progress = scene.resume(scene.begin(tmp_path))
+    for number in range(HALT_AFTER):
+        assert not progress.halted
+        progress.start(progress.next_trial())
+        progress.fault(number, f"the disk is full ({number})")
+    assert progress.halted == f"the disk is full ({HALT_AFTER - 1})"
+    assert progress.next_trial() is None
+    assert len(progress.history.in_state(OPEN)) == HALT_AFTER  # none of them is lost
+    progress.journal.append("resume")
+    progress.journal.close()
+    again = scene.resume(Journal(progress.journal.path))
+    assert not again.halted
+    scene.work(again)
+    assert not again.history.in_state(OPEN)
+    assert len(again.history.trials) == again.plan.total
+    again.journal.close()
+
+
+def test_a_report_shows_that_the_surroundings_are_sound(tmp_path: Path) -> None:
+    progress = scene.resume(scene.begin(tmp_path, trials=6))
+    for number in range(2 * HALT_AFTER):
+        progress.start(progress.next_trial())
+        if number % 2:
+            progress.report(number, Report(2, {scene.METRIC: 0.1}, 1.0, False))
+        progress.fault(number, "its worker died")
+    assert not progress.halted
     progress.journal.close()
 
 
@@ -284,5 +339,3 @@ def test_the_listener_hears_of_every_event_after_it_was_written(tmp_path: Path) 
     scene.work(Progress(plan, journal, listen))
     assert heard == [event["event"] for event in journal.events[1:]]
     journal.close()
-
-

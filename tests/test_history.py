@@ -6,16 +6,17 @@ import pytest
 
 from tune.history import COMPLETE, FAILED, OPEN, PRUNED, SEARCHED, SOURCE_ONLY, History
 
-SPEC = {"trials": 3, "metric": "val/bnm"}
+SPEC = {"trials": 3, "metric": "val/bnm", "references": {SOURCE_ONLY: {}, "paper": {}}}
 
 
 def search() -> dict[str, Any]:
-    return {"event": "search", "uuid": "u", "spec": SPEC}
+    return {"event": "search", "time": 5.0, "uuid": "u", "spec": SPEC}
 
 
 def ask(number: int, kind: str = SEARCHED) -> dict[str, Any]:
     values, config = {"alpha": 0.5}, {"alpha": 0.5, "seed": 1}
-    return {"event": "ask", "trial": number, "kind": kind, "values": values, "config": config}
+    event = {"event": "ask", "time": 7.0, "trial": number, "kind": kind}
+    return event | {"values": values, "config": config}
 
 
 def start(number: int) -> dict[str, Any]:
@@ -82,12 +83,32 @@ def test_keys_are_the_search_and_the_number() -> None:
     assert History.of([search()]).key(12) == "u/0012"
 
 
-def test_references_are_found_by_kind() -> None:
+def test_references_are_told_from_searched_trials() -> None:
     history = History.of([search(), ask(0, SOURCE_ONLY), ask(1)])
-    assert history.reference(SOURCE_ONLY) is history.trials[0]
     assert history.trials[0].is_reference
     assert not history.trials[1].is_reference
-    assert history.reference("paper") is None
+
+
+def test_what_is_asked_for_and_what_has_ended() -> None:
+    history = History.of([search(), ask(0), *finished(1, 0.1), ask(2), end(2, FAILED)])
+    assert history.total == 5
+    assert [trial.number for trial in history.ended] == [1, 2]
+    history.apply({"event": "extend", "trials": 9})
+    assert history.total == 11
+
+
+def test_times_are_those_of_the_events() -> None:
+    history = History.of([search(), ask(0)])
+    assert (history.began, history.trials[0].asked) == (5.0, 7.0)
+
+
+def test_faults_count_from_the_last_resume() -> None:
+    fault = {"event": "fault", "trial": 0, "reason": "its worker died"}
+    history = History.of([search(), ask(0), ask(1), fault, fault])
+    assert [trial.faults for trial in history.trials.values()] == [2, 0]
+    history.apply({"event": "resume"})
+    assert history.trials[0].faults == 0
+    assert history.trials[0].state == OPEN
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import scene
 import tune.driver
 import tune.trainable
 from gsda.data.domain import Domain, Images
+from gsda.data.load import DataSpec, identity, load_domains
 from gsda.tasks import Task
 from tune.console import Console
 from tune.settings import Settings
@@ -196,7 +197,9 @@ def test_only_the_oracle_reads_target_labels(
     monkeypatch.setattr(tune.trainable.RunTrainable, "_setup_logdir", lambda self: None)
     config = scene.small_config(steps=2, target_sampling="pseudo", tau=0.05).to_dict()
     data = scene.data_spec(cache)
-    order = tune.trainable.Order(0, scene.TASK, data, config, str(tmp_path / "t"), "cpu", 1)
+    digest = scene.data_digest(cache)
+    folder = str(tmp_path / "t")
+    order = tune.trainable.Order(0, scene.TASK, data, digest, config, folder, "cpu", 1)
     report = tune.trainable.Report.of_result(tune.trainable.RunTrainable(order.to_config()).step())
     assert report.finished
     assert "oracle/target_accuracy" in report.metrics
@@ -204,10 +207,7 @@ def test_only_the_oracle_reads_target_labels(
 
 
 def test_the_digest_of_the_data_leaves_target_labels_out(cache: Path) -> None:
-    from dataclasses import replace
-
-    from gsda.data.load import DataSpec, load_domains
-
     source, target = load_domains(Task.parse(scene.TASK), DataSpec(None, cache, 32))
     unlabelled = replace(target, labels=np.full_like(target.labels, -1))
-    assert tune.driver._digest(source, unlabelled) == tune.driver._digest(source, target)
+    assert identity(source, unlabelled) == identity(source, target)
+    assert identity(target, source) != identity(source, target)

@@ -398,4 +398,3 @@ def test_settling_gives_up_without_headway(own: Path) -> None:
     began = time.monotonic()
     assert not mirror.settle(0.2)  # not even started
     assert time.monotonic() - began < 10
-

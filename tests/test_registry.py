@@ -24,6 +24,7 @@ from tune.registry import CHAMPION, Entry, Outcome, model_name, register
 
 TASK = Task.parse("glyph31/W2D")
 NAME = "gsda-glyph31-W2D"
+ENDED = 1234567890123
 CLASSES = ["A", "B", "&"]
 Registry = Callable[..., Outcome]
 
@@ -37,6 +38,7 @@ def make_entry(uri: str, folder: Path, key: str = "u/0001", **changes: Any) -> E
     client = MlflowClient(uri, registry_uri=uri)
     experiment = ensure_experiment(client, uri, str(TASK))
     run = client.create_run(experiment).info.run_id
+    client.set_terminated(run, end_time=ENDED)
     entry = Entry(TASK, folder, run, key, "val/bnm", value=0.5, data="d1", oracle=0.75)
     return replace(entry, **changes)
 
@@ -234,7 +236,7 @@ def test_the_version_says_what_it_is(served: tuple[str, Path]) -> None:
     assert "glyph31/W2D, 3 classes, backbone cnn; alpha 0.02, beta 1" in version.description
     assert "by which nothing was chosen: 75.0%" in version.description
     run = MlflowClient(served[0], registry_uri=served[0]).get_run(version.run_id)
-    assert run.info.status == "FINISHED"
+    assert (run.info.status, run.info.end_time) == ("FINISHED", ENDED)  # as logging found it
 
 
 def test_our_own_reader_runs_no_code_of_the_model(at_store: Path) -> None:

@@ -9,6 +9,7 @@ import scene
 import torch
 
 from gsda.bundle import load_bundle
+from gsda.errors import BadInput
 from gsda.run import Run
 from tune.trainable import MODEL_FOLDER, PAYLOAD, Order, Report, RunTrainable
 
@@ -29,7 +30,8 @@ def make(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 def order(cache: Path, folder: Path, known: tuple[int, ...] = (), **changes: Any) -> Order:
     config = scene.small_config(n_groups=3, tau=0.05, **changes).to_dict()
     data = scene.data_spec(cache)
-    return Order(3, scene.TASK, data, config, str(folder), "cpu", threads=1, known=known)
+    digest = scene.data_digest(cache)
+    return Order(3, scene.TASK, data, digest, config, str(folder), "cpu", threads=1, known=known)
 
 
 def tell(trainable: RunTrainable) -> Report:
@@ -38,7 +40,7 @@ def tell(trainable: RunTrainable) -> Report:
 
 def all_reports(trainable: RunTrainable) -> list[Report]:
     reports = [tell(trainable)]
-    while not (reports[-1].finished or reports[-1].failure):
+    while not (reports[-1].finished or reports[-1].failure or reports[-1].fault):
         reports.append(tell(trainable))
     return reports
 
@@ -70,11 +72,8 @@ def test_orders_and_reports_survive_the_journey(cache: Path, tmp_path: Path) -> 
 
 def test_a_trial_reports_at_every_evaluation(make: Make, tmp_path: Path) -> None:
     reports = all_reports(make("a"))
-    assert [(r.step, r.finished, r.failure) for r in reports] == [
-        (2, False, ""),
-        (4, False, ""),
-        (6, True, ""),
-    ]
+    assert [(r.step, r.finished) for r in reports] == [(2, False), (4, False), (6, True)]
+    assert {(r.failure, r.fault, r.notes) for r in reports} == {("", "", ())}
     for report in reports:
         assert {"loss/C", "loss/D_dom", "loss/syn", "val/bnm"} <= set(report.metrics)
         assert "oracle/target_accuracy" in report.metrics
@@ -163,6 +162,7 @@ def test_without_a_sound_checkpoint_it_begins_again(make: Make, tmp_path: Path) 
 def test_non_finite_training_is_a_failure_and_no_exception(make: Make, tmp_path: Path) -> None:
     report = all_reports(make("a", lr=1e20))[-1]
     assert not report.finished
+    assert report.fault == ""  # the setting is to blame
     assert "finite" in report.failure or "became" in report.failure
     assert "\n" not in report.failure
     assert report.metrics == {}
@@ -172,8 +172,8 @@ def test_non_finite_training_is_a_failure_and_no_exception(make: Make, tmp_path:
 
 def test_what_the_user_did_wrong_is_told_in_his_words(make: Make, tmp_path: Path) -> None:
     report = tell(make("a", weights=str(tmp_path / "none.pth")))
-    assert report.failure == "Backbone 'cnn' has no pretrained weights: leave --weights out."
-    assert report.step == 0
+    assert report.fault == "Backbone 'cnn' has no pretrained weights: leave --weights out."
+    assert (report.step, report.failure) == (0, "")
     assert not (tmp_path / "a" / "error.txt").exists()
 
 
@@ -188,9 +188,9 @@ def test_an_unexpected_exception_leaves_its_traceback(
 
     monkeypatch.setattr(Run, "step", explode)
     report = tell(trainable)
-    assert report.failure.startswith("ZeroDivisionError: first line (see error.txt in ")
-    assert "second line" not in report.failure
-    assert report.step == 2
+    assert report.fault.startswith("ZeroDivisionError: first line (see error.txt in ")
+    assert "second line" not in report.fault
+    assert (report.step, report.failure) == (2, "")
     assert "in explode" in (tmp_path / "a" / "error.txt").read_text()
 
 
@@ -201,14 +201,35 @@ def test_an_unexpected_exception_at_the_start(
         raise OSError("no disk")
 
     monkeypatch.setattr("tune.trainable._domains", explode)
-    assert tell(make("a")).failure.startswith("OSError: no disk (see error.txt")
+    assert tell(make("a")).fault.startswith("OSError: no disk (see error.txt")
     assert "in explode" in (tmp_path / "a" / "error.txt").read_text()
 
 
 def test_a_checkpoint_of_another_setting_is_refused(make: Make) -> None:
     tell(make("a"))
     report = tell(make("a", alpha=0.7))
-    assert "the checkpoint is of another config" in report.failure
+    assert "the checkpoint is of another config" in report.fault
+
+
+def test_other_images_than_the_searchs_are_a_fault(make: Make, cache: Path, tmp_path: Path) -> None:
+    trainable = make("a")
+    other = replace(order(cache, tmp_path / "b"), digest="f" * 16)
+    trainable.reset_config(other.to_config())
+    assert "are not the search's" in tell(trainable).fault
+    assert tell(make("c")).fault == ""
+
+
+def test_a_resumed_trial_needs_no_pretrained_weights(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = tell(make("a"))
+
+    def gone(*_: object) -> None:
+        raise BadInput("the weights file is gone")
+
+    monkeypatch.setattr("gsda.run.load_pretrained", gone)
+    assert tell(make("b")).fault == "the weights file is gone"
+    assert not [r for r in all_reports(make("a", (begun.step,))) if r.fault]
 
 
 def test_one_actor_runs_one_trial_after_another(make: Make, cache: Path, tmp_path: Path) -> None:
@@ -228,11 +249,3 @@ def test_threads_are_those_of_the_order(make: Make, cache: Path, tmp_path: Path)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-
-
-def test_collapse_is_noted_once_at_the_end(make: Make) -> None:
-    reports = all_reports(make("a"))
-    assert [report.notes for report in reports[:2]] == [(), ()]
-    assert "of 31 classes (a collapse" in reports[2].notes[0]
-
-

@@ -6,12 +6,18 @@ import time
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from tune.history import COMPLETE, FAILED, OPEN, PRUNED, SEARCHED, History, Trial
+from gsda.monitor import describe_collapse
+from gsda.tasks import Task
+from gsda.tracking import SQLITE, choose_tracking_uri, hide_password
+from tune.history import COMPLETE, FAILED, OPEN, PRUNED, SEARCHED, SOURCE_ONLY, History, Trial
 from tune.journal import Event
 
 _STATES = {OPEN: "unfinished", COMPLETE: "finished", PRUNED: "stopped early", FAILED: "failed"}
 ORACLE = "oracle/target_accuracy"
 TOP = 5
+QUIET_S = 60.0  # between lines of progress where there is no terminal
+# Settings that mean nothing where nothing is adapted.
+OF_ADAPTATION = ("alpha", "beta", "n_groups", "tau", "lambda_max")
 
 
 class Console:
@@ -22,14 +28,14 @@ class Console:
         self._out = stream or sys.stdout
         self._options = tuple(options)
         self._live = self._out.isatty()
-        self._began = time.monotonic()
-        self._done_before = 0
-        self._places = 1
+        self._began = self._spoke = time.monotonic()
+        self._before = 0
         self._line = ""
 
     def say(self, text: str = "") -> None:
         """A line that stays."""
         self._wipe()
+        self._spoke = time.monotonic()
         print(text, file=self._out, flush=True)
         self._draw()
 
@@ -55,28 +61,27 @@ class Console:
         elif done == total:
             self.say(f"Prepared {total} images.")
 
-    def begin(self, history: History, device: str, at_once: int, uri: str) -> None:
+    def begin(self, history: History, device: str, at_once: int) -> None:
         """What is about to be run, on what."""
         spec = history.spec
-        self._places = max(1, at_once)
-        self._done_before = len(_ended(history))
-        self._began = time.monotonic()
+        self._began = self._spoke = time.monotonic()
+        self._before = _steps_done(history)
         n_s, n_t = spec["images"]
-        source, target = spec["task"].partition("/")[2].split("2", 1)
+        task = Task.parse(spec["task"])
         base = spec["base"]
-        self.say(f"Search {spec['name']}: {spec['task']}, {spec['data_title']}")
+        self.say(f"Search {spec['name']}: {task}, {spec['data_title']}")
         self.say(
-            f"  {n_s} labelled images of {source}, {n_t} unlabelled images of {target}, "
+            f"  {n_s} labelled images of {task.source}, {n_t} unlabelled images of {task.target}, "
             f"{spec['classes']} classes; backbone {base['backbone']}, {base['steps']} steps of "
             f"{base['batch_size']} + {base['batch_size']} images"
         )
-        references = len(spec["references"])
         if not at_once:
             self.say("  all trials are finished already")
             return
-        begun = f", {self._done_before} of them done before" if self._done_before else ""
+        ended = len(history.ended)
+        begun = f", {ended} of them done before" if ended else ""
         self.say(
-            f"  {spec['trials'] + references} trials ({references} reference, {spec['trials']} "
+            f"  {history.total} trials ({len(spec['references'])} reference, {spec['trials']} "
             f"searched{begun}), {at_once} at a time on {device}; "
             f"searching {', '.join(spec['search'])} by {spec['metric']}"
         )
@@ -85,54 +90,68 @@ class Console:
         """Something happened."""
         if event["event"] == "end":
             self.say(self._describe_end(history.trials[event["trial"]], history))
-        if event["event"] == "report":
-            for note in event.get("notes", ()):
-                self.say(f"  note on trial {event['trial']}: {note}")
-        self._show(self._progress(history))
+        if event["event"] == "fault":
+            self.say(f"  trial {event['trial']:>3} put back: {event['reason']}")
+        for note in event.get("notes", ()):
+            self.say(f"  trial {event['trial']:>3} note: {note}")
+        if self._live:
+            self._show(self._progress(history))
+        elif time.monotonic() - self._spoke > QUIET_S:
+            self.say(self._progress(history))
 
     def _describe_end(self, trial: Trial, history: History) -> str:
         metric = history.spec["metric"]
-        total = history.spec["trials"] + len(history.spec["references"])
         value = trial.value(metric)
         score = "" if value is None else f"  {metric} {value:.4f}"
         what = _setting(trial) if trial.kind == SEARCHED else f"reference: {trial.kind}"
         reason = f": {trial.reason}" if trial.reason else ""
-        left = "" if self._live else f"  [{len(_ended(history))}/{total}{self._left(history)}]"
-        return f"  trial {trial.number:>3} {_STATES[trial.state]:<13}{score}  {what}{reason}{left}"
+        collapse = describe_collapse(trial.final, history.spec["classes"])
+        warning = f"\n            {collapse}" if collapse else ""
+        ended = f"  [{len(history.ended)}/{history.total}{self._left(history)}]"
+        left = "" if self._live else ended
+        state = _STATES[trial.state]
+        return f"  trial {trial.number:>3} {state:<13}{score}  {what}{reason}{left}{warning}"
 
     def _progress(self, history: History) -> str:
         metric = history.spec["metric"]
-        total = history.spec["trials"] + len(history.spec["references"])
         counts = {state: len(history.in_state(state)) for state in (OPEN, PRUNED, FAILED)}
         best = history.best(metric)
-        parts = [f"{len(_ended(history))}/{total} trials", f"{counts[OPEN]} running"]
+        parts = [f"{len(history.ended)}/{history.total} trials", f"{counts[OPEN]} running"]
         parts += [f"{counts[s]} {_STATES[s]}" for s in (PRUNED, FAILED) if counts[s]]
         if best is not None:
             parts.append(f"best {best.value(metric):.4f} (trial {best.number})")
         return "  " + " | ".join(parts) + self._left(history)
 
     def _left(self, history: History) -> str:
-        """Time left, from the time that trials have taken in this process."""
-        ended = len(_ended(history))
-        fresh = ended - self._done_before
-        total = history.spec["trials"] + len(history.spec["references"])
-        if fresh < 1 or ended >= total:
+        """Time left, by the steps that this process has seen done."""
+        done = _steps_done(history)
+        todo = history.total * history.spec["base"]["steps"] - done
+        if done <= self._before or todo <= 0:
             return ""
-        spent = time.monotonic() - self._began
-        return f", about {_clock(spent / fresh * (total - ended))} left"
+        seconds = (time.monotonic() - self._began) * todo / (done - self._before)
+        return f", about {_clock(seconds)} left"
 
-    def interrupted(self, history: History) -> None:
+    def interrupted(self, history: History, why: str) -> None:
         """The search stopped before its end, and can go on."""
         self._show("")
-        spec = history.spec
-        ended = len(_ended(history))
-        self.say(f"Interrupted with {ended} trials done. Nothing is lost. Go on with:")
-        self.say(f"  {self._resume(spec)}")
+        self.say(f"{why}, with {len(history.ended)} of {history.total} trials done.")
+        self.say("Nothing is lost. Go on with:")
+        self.say(f"  {self._resume(history.spec)}")
+
+    def broken(self, history: History, error: Exception, where: str) -> None:
+        """The search stopped over something that nobody foresaw."""
+        first = (str(error).splitlines() or [""])[0]
+        self.interrupted(history, f"Stopped by {type(error).__name__}: {first} ({where})")
 
     def finish(
         self, history: History, best: Trial | None, outcome: Any, trouble: str, uri: str
     ) -> None:
-        """The table of the best, and what to do next."""
+        """The table of the best, and what to do next.
+
+        Args:
+            outcome: of the registry, None if it was not reached.
+            trouble: what the tracking server or the registry could not do, "" if all was done.
+        """
         self._show("")
         spec, metric = history.spec, history.spec["metric"]
         self.say()
@@ -144,28 +163,28 @@ class Console:
         self.say()
         if best is None:
             self.say("No trial finished, so there is no model.")
-        elif outcome is not None:
+        if outcome is not None:
             self.say(f"Model {outcome.name}: {outcome.sentence}.")
-        if trouble or (best is not None and outcome is None):
-            self.say(
-                f"The tracking server is owed a part of the record ({trouble or 'no answer'})."
-            )
-            self.say(f"  Deliver it:  {self._resume(spec)}")
+        if trouble:
+            self.say(f"MLflow is owed a part of the record: {trouble}")
+            self.say(f"  Deliver:  {self._resume(spec)}")
         self._advise(spec, outcome, uri)
 
     def _resume(self, spec: dict[str, Any]) -> str:
         return resume_command(spec, self._options)
 
     def _advise(self, spec: dict[str, Any], outcome: Any, uri: str) -> None:
-        if uri.startswith("sqlite:"):
-            self.say(f"  Compare:  mlflow ui --backend-store-uri {shlex.quote(uri)}")
-        else:
-            self.say(f"  Compare:  {uri}")
-        more = 2 * spec["trials"]
-        self.say(f"  Extend:   {self._resume(spec)} --trials {more}")
+        shown = hide_password(uri)
+        sqlite = uri.startswith(SQLITE)
+        compare = f"mlflow ui --backend-store-uri {shlex.quote(shown)}" if sqlite else shown
+        self.say(f"  Compare:  {compare}")
+        self.say(f"  Extend:   {self._resume(spec)} --trials {2 * spec['trials']}")
         if outcome is not None:
             which = "@champion" if outcome.is_champion else f"/{outcome.version}"
-            self.say(f"  Use:      python -m gsda predict models:/{outcome.name}{which} IMAGES")
+            words = ["python", "-m", "gsda", "predict", f"models:/{outcome.name}{which}"]
+            if uri != choose_tracking_uri(None):
+                words += ["--tracking-uri", shown]
+            self.say(f"  Use:      {shlex.join(words)} IMAGES")
 
 
 def resume_command(spec: dict[str, Any], options: Sequence[str] = ()) -> str:
@@ -192,20 +211,24 @@ def table(history: History, metric: str) -> list[str]:
             *(_value(trial, name) for name in fields),
             f"{trial.value(metric):.4f}",
             *([_percent(trial.final.get(ORACLE))] if oracle else []),
-            "" if trial.kind == SEARCHED else _KINDS.get(trial.kind, trial.kind),
+            _describe_kind(trial, history.spec),
         ]
         for trial in shown
     ]
     return _align([head, *rows])
 
 
-_KINDS = {"paper": "the paper's setting", "source-only": "source-only, no adaptation"}
+def _describe_kind(trial: Trial, spec: dict[str, Any]) -> str:
+    if trial.kind == SEARCHED:
+        return ""
+    if trial.kind == SOURCE_ONLY:
+        return "source-only, no adaptation"
+    return "the paper's setting" if spec["as_in_paper"] else "the setting that was given"
 
 
 def _value(trial: Trial, name: str) -> str:
-    if trial.kind == "source-only" and name in ("alpha", "beta", "n_groups", "tau", "lambda_max"):
-        return "-"
-    return f"{trial.values[name]:.4g}"
+    unused = trial.kind == SOURCE_ONLY and name in OF_ADAPTATION
+    return "-" if unused else f"{trial.values[name]:.4g}"
 
 
 def _percent(value: float | None) -> str:
@@ -221,8 +244,13 @@ def _align(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _ended(history: History) -> list[Trial]:
-    return [trial for trial in history.trials.values() if trial.state != OPEN]
+def _steps_done(history: History) -> int:
+    """Steps of all trials; one that has ended counts as whole."""
+    whole = int(history.spec["base"]["steps"])
+    return sum(
+        max(trial.reports, default=0) if trial.state == OPEN else whole
+        for trial in history.trials.values()
+    )
 
 
 def _setting(trial: Trial) -> str:

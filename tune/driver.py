@@ -1,54 +1,36 @@
-"""A search from beginning to end: settings, plan, trials, champion."""
+"""A search from beginning to end: plan, trials, champion."""
 
-import hashlib
-import json
 import os
-import re
 import signal
-import time
-import uuid
+import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tune import environment
 
-environment.prepare()
+environment.prepare()  # ray and mlflow read it when they are imported
 
-import ray  # noqa: E402  (it reads the environment when it is imported)
-import torch  # noqa: E402
-
-import gsda  # noqa: E402
-from gsda.backbones import find_backbone  # noqa: E402
-from gsda.config import Config, source_only  # noqa: E402
-from gsda.data.domain import Domain  # noqa: E402
-from gsda.data.load import DataSpec, load_domains  # noqa: E402
 from gsda.errors import BadInput  # noqa: E402
-from gsda.model import build_network, load_pretrained  # noqa: E402
-from gsda.recipes import default_backbone, recommend  # noqa: E402
-from gsda.tasks import BENCHMARKS, Task  # noqa: E402
-from gsda.tracking import default_tracking_uri  # noqa: E402
+from gsda.tasks import Task  # noqa: E402
+from gsda.tracking import choose_tracking_uri  # noqa: E402
+from tune.cluster import Share, connected, places, share  # noqa: E402
 from tune.console import Console  # noqa: E402
-from tune.executor import Plan, Progress, execute, places  # noqa: E402
-from tune.history import OPEN, PAPER, SOURCE_ONLY, History, Trial  # noqa: E402
-from tune.journal import Journal  # noqa: E402
+from tune.executor import Progress, execute  # noqa: E402
+from tune.history import OPEN, History, Trial  # noqa: E402
+from tune.journal import Journal, read_events  # noqa: E402
 from tune.record import Mirror  # noqa: E402
 from tune.registry import Entry, Outcome, register  # noqa: E402
-from tune.settings import Settings  # noqa: E402
-from tune.space import build_space  # noqa: E402
+from tune.settings import DONE, INTERRUPTED, NO_MODEL, OWED, Settings  # noqa: E402
+from tune.shelf import JOURNAL, check_free, claim, find_search  # noqa: E402
+from tune.spec import check_resume, plan_of, specify, with_machines  # noqa: E402
 from tune.trainable import MODEL_FOLDER  # noqa: E402
 
-DONE, NO_MODEL, BAD_USE, OWED, INTERRUPTED = 0, 1, 2, 3, 75
-DEFAULT_TRIALS = 20
-JOURNAL = "journal.log"
 PATIENCE_S = 30.0
-# What a resumed search may be told anew; anything else stands in its journal.
-MAY_CHANGE = (
-    "trials max_hours device cpus_per_trial gpus_per_trial address name resume storage "
-    "tracking_uri promote max_failures cache data"
-).split()
+_NOWHERE = Share("cpu", 1.0, 0.0)  # of a search that has nothing left to run
 
 
 @dataclass(frozen=True)
@@ -68,217 +50,120 @@ class Result:
     outcome: Outcome | None = None
 
 
-def drive(task: Task, settings: Settings, console: Console) -> Result:
-    """Run, or resume, the search of one task.
+@dataclass(frozen=True)
+class Prepared:
+    """A search that has been checked and can begin, or go on.
+
+    Attributes:
+        folder: of the search to resume; None for a new one.
+    """
+
+    task: Task
+    settings: Settings
+    spec: dict[str, Any]
+    folder: Path | None
+    uri: str
+
+
+def prepare(task: Task, settings: Settings, console: Console) -> Prepared:
+    """Check all that can be checked, and write nothing but decoded images.
 
     Raises:
-        BadInput: before anything was started or written.
+        BadInput: whatever is wrong.
     """
-    folder = _choose_folder(task, settings)
-    if settings.resume:
-        return _resume(task, settings, folder, console)
-    spec = describe(task, settings, folder.name, console)
-    folder = _claim(folder, settings)
-    journal = Journal(folder / JOURNAL)
-    journal.append("search", uuid=uuid.uuid4().hex, spec=spec | {"name": folder.name})
-    return _run(task, settings, journal, console)
-
-
-def _choose_folder(task: Task, settings: Settings) -> Path:
-    """The search's own folder: the one named, the next that is free, or the newest to resume."""
+    uri = choose_tracking_uri(settings.tracking_uri)
     storage = settings.storage.resolve()
-    if settings.name is not None:
-        folder = storage / settings.name
-        if folder.exists() and not settings.resume:
-            raise BadInput(
-                f"There is a search named {settings.name} in {storage}: "
-                "add --resume to go on with it, or choose another --name."
-            )
-        if settings.resume and not (folder / JOURNAL).is_file():
-            raise BadInput(
-                f"There is no search named {settings.name} in {storage}: "
-                f"check --name and --storage{_known_names(storage)}."
-            )
-        return folder
-    taken = _numbered(storage, task)
-    if settings.resume:
-        if not taken:
-            raise BadInput(f"There is no search of {task} in {storage} to resume: check --storage.")
-        return storage / f"{task.slug}-{max(taken):03d}"
-    return storage / f"{task.slug}-{max(taken, default=0) + 1:03d}"
+    if not settings.resume:
+        check_free(storage, settings.name)
+        return Prepared(task, settings, specify(task, settings, console), None, uri)
+    folder = find_search(storage, settings.name, task)
+    history = History.of(read_events(folder / JOURNAL)[0])
+    check_resume(task, settings, history, console)
+    settings = with_machines(settings, history.spec)
+    return Prepared(task, settings, history.spec, folder, uri)
 
 
-def _numbered(storage: Path, task: Task) -> list[int]:
-    pattern = re.compile(re.escape(task.slug) + r"-(\d{3,})")
-    names = [path.name for path in storage.iterdir()] if storage.is_dir() else []
-    return [int(match.group(1)) for name in names if (match := pattern.fullmatch(name))]
-
-
-def _known_names(storage: Path) -> str:
-    if not storage.is_dir():
-        return ""
-    names = sorted(path.parent.name for path in storage.glob(f"*/{JOURNAL}"))
-    return f" (there are: {', '.join(names)})" if names else ""
-
-
-def _claim(folder: Path, settings: Settings) -> Path:
-    """Make the folder; a search without a name steps aside if another was faster."""
-    while True:
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError as error:
-            if settings.name is not None:
-                raise BadInput(f"There is a search named {folder.name} already.") from error
-            stem, _, number = folder.name.rpartition("-")
-            folder = folder.with_name(f"{stem}-{int(number) + 1:03d}")
-        except OSError as error:
-            raise BadInput(
-                f"{folder} cannot be made ({error.strerror}): choose another --storage."
-            ) from error
-
-
-def describe(task: Task, settings: Settings, name: str, console: Console) -> dict[str, Any]:
-    """Everything that a search is, in plain values, as its journal keeps it.
+def drive(prepared: Prepared, console: Console) -> Result:
+    """Run, or go on with, a search.
 
     Raises:
-        BadInput: whatever is wrong with data, weights, settings or device.
+        BadInput: no cluster, or not enough of it, or another process drives the search; found
+            before anything was written.
     """
-    backbone = settings.backbone or default_backbone(task)
-    data = DataSpec(
-        root=None if settings.data is None else settings.data.resolve(),
-        cache=settings.cache.resolve(),
-        size=find_backbone(backbone).size,
-        skip_bad=settings.skip_bad_images,
+    settings = prepared.settings
+    with _sigterm_as_interrupt():
+        if not _has_work(prepared):
+            return _run(prepared, _open(prepared), _NOWHERE, console)
+        with connected(settings.address):
+            wanted = share(settings.device, settings.cpus_per_trial, settings.gpus_per_trial)
+            return _run(prepared, _open(prepared), wanted, console)
+
+
+def _has_work(prepared: Prepared) -> bool:
+    if prepared.folder is None:
+        return True
+    history = History.of(read_events(prepared.folder / JOURNAL)[0])
+    return len(history.ended) < max(
+        history.total, len(history.spec["references"]) + (prepared.settings.trials or 0)
     )
-    choose_device(settings.device)
-    source, target = load_domains(task, data, console.preparing)
-    n_classes = len(source.classes)
-    base = _base(task, settings, n_classes, backbone)
-    build_space(settings.chosen_fields, n_classes)
-    load_pretrained(build_network(backbone, n_classes, base.bottleneck, 0), backbone, base.weights)
-    known = BENCHMARKS.get(task.dataset)
-    return {
-        "name": name,
-        "task": str(task),
-        "dataset": task.dataset,
-        "data_title": known.title if known else f"images in {data.root}",
-        "data": data.to_dict(),
-        "digest": _digest(source, target),
-        "images": [len(source), len(target)],
-        "classes": n_classes,
-        "backbone": backbone,
-        "base": base.to_dict(),
-        "references": {
-            SOURCE_ONLY: source_only(base).to_dict(),
-            PAPER: base.to_dict(),
-        },
-        "search": list(settings.chosen_fields),
-        "trials": settings.trials or DEFAULT_TRIALS,
-        "metric": settings.chosen_metric,
-        "seed": settings.seed or 0,
-        "version": gsda.__version__,
-    }
 
 
-def _base(task: Task, settings: Settings, n_classes: int, backbone: str) -> Config:
-    changes = dict(settings.overrides) | {"seed": settings.seed or 0}
-    if settings.weights is not None:
-        named = settings.weights in ("none", "default")
-        changes["weights"] = settings.weights if named else str(Path(settings.weights).resolve())
-    return recommend(task, n_classes, backbone, **changes)
-
-
-def _digest(source: Domain, target: Domain) -> str:
-    """Identity of the images of a task, labels of the target left out."""
-    text = f"{source.images.digest} {target.images.digest}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _resume(task: Task, settings: Settings, folder: Path, console: Console) -> Result:
-    journal = Journal(folder / JOURNAL)
-    try:
-        _take_up(task, settings, journal, console)
-    except BadInput:
-        journal.close()
-        raise
-    return _run(task, settings, journal, console)
-
-
-def _take_up(task: Task, settings: Settings, journal: Journal, console: Console) -> None:
-    """Check that a journal's search can go on as asked, and write down that it does."""
-    history, folder = History.of(journal.events), journal.path.parent
-    if not history.spec:
-        raise BadInput(f"The search {folder.name} never began: delete {folder} and start it anew.")
-    choose_device(settings.device)
-    _check_same(task, settings, history.spec)
-    data = DataSpec.from_dict(history.spec["data"])
-    if settings.data is not None:
-        data = replace(data, root=settings.data.resolve())
-    source, target = load_domains(task, data, console.preparing)
-    if _digest(source, target) != history.spec["digest"]:
-        raise BadInput(
-            f"The images of {task} are not those that {folder.name} began with: "
-            "put them back, or start a search of another --name."
-        )
-    if settings.trials is not None and settings.trials < history.spec["trials"]:
-        raise BadInput(
-            f"--trials is {settings.trials}, but {folder.name} was asked for "
-            f"{history.spec['trials']} already: a search can only be extended."
-        )
-    if settings.trials is not None and settings.trials > history.spec["trials"]:
+def _open(prepared: Prepared) -> Journal:
+    """The journal, begun or taken up."""
+    settings = prepared.settings
+    if prepared.folder is None:
+        storage = settings.storage.resolve()
+        return claim(storage, settings.name, prepared.task, prepared.spec)
+    journal = Journal(prepared.folder / JOURNAL)
+    if settings.trials is not None and settings.trials > prepared.spec["trials"]:
         journal.append("extend", trials=settings.trials)
     journal.append("resume")
+    return journal
 
 
-def _check_same(task: Task, settings: Settings, spec: dict[str, Any]) -> None:
-    """Refuse options that contradict what the search was begun with."""
-    if str(task) != spec["task"]:
-        raise BadInput(f"The search {spec['name']} is of {spec['task']}, not of {task}.")
-    said: dict[str, Any] = {
-        name: value
-        for name, value in asdict(settings).items()
-        if name not in MAY_CHANGE and value is not None and value is not False
-    }
-    said |= said.pop("overrides", {})
-    stored = spec | spec["base"] | {"skip_bad_images": spec["data"]["skip_bad"]}
-    if said.get("weights") not in (None, "none", "default"):
-        said["weights"] = str(Path(said["weights"]).resolve())
-    for name, value in said.items():
-        if json.loads(json.dumps(value)) != stored.get(name):
-            option = "--" + name.replace("_", "-")
-            raise BadInput(
-                f"{option} is {value}, but {spec['name']} was begun with {stored.get(name)}: "
-                f"leave {option} out to resume it."
-            )
+def _run(prepared: Prepared, journal: Journal, wanted: Share, console: Console) -> Result:
+    """Drive a search whose journal is open; whatever happens, it can be resumed."""
+    mirror = Mirror(journal.path, prepared.uri)
+    try:
+        mirror.start()
+        return _go(prepared, journal, wanted, mirror, console)
+    except KeyboardInterrupt:
+        console.interrupted(History.of(journal.events), "Stopped at once")
+    except Exception as error:
+        report = journal.path.with_name("error.txt")
+        console.broken(History.of(journal.events), error, _write(report))
+    finally:
+        mirror.stop()
+        journal.close()
+    return Result(journal.path.parent.name, INTERRUPTED, History.of(journal.events))
 
 
-def _run(task: Task, settings: Settings, journal: Journal, console: Console) -> Result:
-    """Drive a search whose journal is open, to its end or its interruption."""
-    history = History.of(journal.events)
-    plan = _plan(history.spec, settings, journal.path.parent)
-    uri = settings.tracking_uri or default_tracking_uri(Path.cwd())
-    mirror = Mirror(journal.path, uri)
+def _write(path: Path) -> str:
+    """Put the traceback at hand into a file; returns where it is."""
+    try:
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        return traceback.format_exc()
+    return f"see {path}"
+
+
+def _go(
+    prepared: Prepared, journal: Journal, wanted: Share, mirror: Mirror, console: Console
+) -> Result:
+    spec = History.of(journal.events).spec
 
     def listen(event: dict[str, Any], now: History) -> None:
         mirror.nudge()
         console.event(event, now)
 
+    plan = plan_of(spec, prepared.settings, journal.path.parent, wanted)
     progress = Progress(plan, journal, listen)
-    try:
-        mirror.start()
-        if _is_unfinished(progress):
-            _start_ray(settings, plan)
-            console.begin(progress.history, plan.device, places(plan), uri)
-            with _sigterm_as_interrupt():
-                execute(progress, settings.max_failures)
-        else:
-            console.begin(progress.history, plan.device, 0, uri)
-        return _finish(task, settings, progress, mirror, console, uri)
-    finally:
-        ray.shutdown()
-        mirror.stop()
-        journal.close()
+    if _is_unfinished(progress):
+        console.begin(progress.history, wanted.device, places(wanted))
+        execute(progress)
+    else:
+        console.begin(progress.history, wanted.device, 0)
+    return _finish(prepared, progress, mirror, console)
 
 
 def _is_unfinished(progress: Progress) -> bool:
@@ -286,66 +171,12 @@ def _is_unfinished(progress: Progress) -> bool:
     return bool(history.in_state(OPEN)) or len(history.trials) < progress.plan.total
 
 
-def _plan(spec: dict[str, Any], settings: Settings, folder: Path) -> Plan:
-    device = choose_device(settings.device)
-    gpus = settings.gpus_per_trial
-    data = dict(spec["data"])
-    if settings.data is not None:
-        data["root"] = str(settings.data.resolve())
-    hours = settings.max_hours
-    return Plan(
-        task=spec["task"],
-        data=data,
-        base=Config.from_dict(spec["base"]),
-        references={k: Config.from_dict(v) for k, v in spec["references"].items()},
-        space=build_space(spec["search"], spec["classes"]),
-        trials=spec["trials"],
-        metric=spec["metric"],
-        seed=spec["seed"],
-        folder=folder,
-        device=device,
-        cpus=settings.cpus_per_trial or 1,
-        gpus=gpus if gpus is not None else float(device == "cuda"),
-        deadline=None if hours is None else time.time() + hours * 3600,
-    )
-
-
-def choose_device(wanted: str | None) -> str:
-    """ "cpu" or "cuda".
-
-    Raises:
-        BadInput: a device that is not there.
-    """
-    if wanted in (None, "auto"):
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise BadInput("--device is cuda, but torch sees no GPU here: use --device cpu.")
-    return str(wanted)
-
-
-def _start_ray(settings: Settings, plan: Plan) -> None:
-    """A local Ray of our own, or the cluster at --address."""
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if settings.address is None:
-        ray.init(address="local", include_dashboard=False, object_store_memory=2**28, **common)
-    else:
-        try:
-            ray.init(address=settings.address, **common)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = (str(error).splitlines() or ["no answer"])[0]
-            raise BadInput(f"No Ray cluster at --address {settings.address}: {reason}") from error
-    have = ray.cluster_resources()
-    for kind, option, need in (("CPU", "cpus", plan.cpus), ("GPU", "gpus", plan.gpus)):
-        if need > have.get(kind, 0):
-            raise BadInput(
-                f"A trial needs {need:g} {kind}, and there are {have.get(kind, 0):g}: "
-                f"lower --{option}-per-trial."
-            )
-
-
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
     """SIGTERM ends a search as Ctrl-C does: stopped cleanly, resumable."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the business of whoever called us there
+        return
     before = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
@@ -354,54 +185,93 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _finish(
-    task: Task, settings: Settings, progress: Progress, mirror: Mirror, console: Console, uri: str
-) -> Result:
+def _finish(prepared: Prepared, progress: Progress, mirror: Mirror, console: Console) -> Result:
     history, journal = progress.history, progress.journal
     name = history.spec["name"]
     unfinished = [trial.number for trial in history.in_state(OPEN)]
     if unfinished or (_is_unfinished(progress) and not progress.is_late):
-        journal.append("pause", trials=unfinished)
+        journal.append("pause", trials=unfinished, reason=progress.halted)
         mirror.settle(PATIENCE_S)
-        console.interrupted(history)
+        why = f"Halted: {progress.halted}" if progress.halted else "Interrupted"
+        console.interrupted(history, why)
         return Result(name, INTERRUPTED, history)
     best = history.best(history.spec["metric"])
-    outcome, owed = None, not mirror.settle(PATIENCE_S)
-    if best is not None and not owed:
-        outcome = _register(task, settings, progress, best, mirror, uri)
-    if journal.events[-1]["event"] != "done":
-        journal.append("done")
-    owed = not mirror.settle(PATIENCE_S) or (best is not None and outcome is None)
-    console.finish(history, best, outcome, mirror.trouble if owed else "", uri)
-    status = NO_MODEL if best is None else OWED if owed else DONE
+    outcome, trouble = None, ""
+    if not mirror.settle(PATIENCE_S):
+        trouble = mirror.trouble or "no answer"
+    elif best is not None:
+        outcome, trouble = _register(prepared, progress, best, mirror)
+    journal.append("done")
+    if not mirror.settle(PATIENCE_S):
+        trouble = trouble or mirror.trouble or "no answer"
+    lost = best is not None and not _model_of(progress, best).is_dir()
+    console.finish(history, best, outcome, trouble, prepared.uri)
+    status = NO_MODEL if best is None or lost else OWED if trouble else DONE
     return Result(name, status, history, best, outcome)
 
 
+def _model_of(progress: Progress, trial: Trial) -> Path:
+    return progress.folder_of(trial.number) / MODEL_FOLDER
+
+
 def _register(
-    task: Task, settings: Settings, progress: Progress, best: Trial, mirror: Mirror, uri: str
-) -> Outcome | None:
-    """Hand the best model to the registry; None if MLflow could not be reached."""
-    history, projection = progress.history, mirror.projection
-    if projection is None:
-        return None
-    entry = Entry(
-        task=task,
-        folder=progress.folder_of(best.number) / MODEL_FOLDER,
-        run_id=projection.run_of(best.number),
-        key=history.key(best.number),
-        metric=history.spec["metric"],
-        value=best.final[history.spec["metric"]],
-        data=history.spec["digest"],
-        oracle=best.value("oracle/target_accuracy"),
-    )
+    prepared: Prepared, progress: Progress, best: Trial, mirror: Mirror
+) -> tuple[Outcome | None, str]:
+    """Hand the best model to the registry; without an outcome, the reason."""
+    history, metric = progress.history, progress.plan.metric
     try:
-        outcome = register(entry, uri, settings.promote)
-    except BadInput:
-        raise
+        entry = Entry(
+            task=prepared.task,
+            folder=_model_of(progress, best),
+            run_id=mirror.run_of(best.number),
+            key=history.key(best.number),
+            metric=metric,
+            value=best.final[metric],
+            data=history.spec["digest"],
+            oracle=best.value("oracle/target_accuracy"),
+        )
+        outcome = register(entry, prepared.uri, prepared.settings.promote)
     except Exception as error:  # whatever MLflow raises, the trials are done and stay done
-        mirror.trouble = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        return None
+        return None, (str(error).splitlines() or [type(error).__name__])[0][:300]
     progress.journal.append(
         "champion", trial=best.number, outcome=outcome.sentence, version=outcome.version
     )
-    return outcome
+    return outcome, ""
+
+
+def search_one(task: Task, settings: Settings, console: Console) -> Result:
+    """Check and run one search.
+
+    Raises:
+        BadInput: as `prepare` and `drive`.
+    """
+    return drive(prepare(task, settings, console), console)
+
+
+def search_several(tasks: list[Task], settings: Settings, console: Console) -> int:
+    """Check all searches, then run them one after another; returns the exit code of the worst.
+
+    Raises:
+        BadInput: before the first of them has begun.
+    """
+    named = settings.name is not None and len(tasks) > 1
+    prepared = []
+    for task in tasks:
+        name = f"{settings.name}-{task.pair}" if named else settings.name
+        prepared.append(prepare(task, replace(settings, name=name), console))
+    worst = DONE
+    for number, one in enumerate(prepared):
+        try:
+            status = drive(one, console).status
+        except BadInput as error:
+            if number == 0:
+                raise
+            console.say(f"{one.task}: {error}")
+            status = NO_MODEL
+        worst = max(worst, status, key=(DONE, OWED, NO_MODEL, INTERRUPTED).index)
+        if status == INTERRUPTED:
+            left = " ".join(str(later.task) for later in prepared[number + 1 :])
+            if left:
+                console.say(f"Not begun: {left}")
+            break
+    return worst

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ray
 import ray.tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -19,12 +18,14 @@ from ray.tune.search import Searcher
 from gsda import checkpoint
 from gsda.config import Config
 from tune.asha import Asha
+from tune.cluster import Share, places
 from tune.history import COMPLETE, FAILED, OPEN, PRUNED, SEARCHED, History, Trial
 from tune.journal import Event, Journal
 from tune.sampler import propose
 from tune.space import Range
 from tune.trainable import Order, Report, RunTrainable
 
+HALT_AFTER = 3  # trials with a fault, one after another
 _SCRATCH = "tune"  # what Tune writes of its own accord, below the search's folder
 Listener = Callable[[Event, History], None]
 
@@ -37,11 +38,14 @@ class Plan:
         references: kind -> configuration of the trials that run first, to their end.
         base: the configuration that the searched fields are put into.
         trials: how many settings are searched, beside the references.
+        digest: identity of the images, which workers compare with what they find.
+        max_failures: how often a trial is tried again after a fault.
         deadline: time.time() after which no trial is started.
     """
 
     task: str
     data: dict[str, Any]
+    digest: str
     base: Config
     references: Mapping[str, Config]
     space: Mapping[str, Range]
@@ -49,9 +53,8 @@ class Plan:
     metric: str
     seed: int
     folder: Path
-    device: str
-    cpus: float
-    gpus: float
+    share: Share
+    max_failures: int
     deadline: float | None = None
 
     @property
@@ -61,7 +64,12 @@ class Plan:
 
 @dataclass
 class Progress:
-    """The search as it goes: every change of it is an event in the journal first."""
+    """The search as it goes: every change of it is an event in the journal first.
+
+    Attributes:
+        running: numbers of the trials that workers have now.
+        halted: why the search stops before its end, if it does.
+    """
 
     plan: Plan
     journal: Journal
@@ -69,6 +77,8 @@ class Progress:
     history: History = field(init=False)
     asha: Asha = field(init=False)
     running: set[int] = field(default_factory=set)
+    halted: str = ""
+    _in_a_row: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Rebuild everything from the journal; carry out decisions that were not carried out."""
@@ -100,15 +110,18 @@ class Progress:
         return PRUNED if stop and self.history.trials[number].kind == SEARCHED else None
 
     def next_trial(self) -> Trial | None:
-        """The next trial to run: one that was begun before, or a new one; None if there is none."""
-        waiting = [t for t in self.history.in_state(OPEN) if t.number not in self.running]
-        if waiting:
-            return waiting[0]
-        number = len(self.history.trials)
-        if number >= self.plan.total or self.is_late:
+        """The next trial to run: one begun before, else a new one, else one that had a fault."""
+        if self.halted:
             return None
-        self._ask(number)
-        return self.history.trials[number]
+        waiting = [t for t in self.history.in_state(OPEN) if t.number not in self.running]
+        unharmed = [trial for trial in waiting if not trial.faults]
+        if unharmed:
+            return unharmed[0]
+        number = len(self.history.trials)
+        if number < self.plan.total and not self.is_late:
+            self._ask(number)
+            return self.history.trials[number]
+        return waiting[0] if waiting else None
 
     @property
     def is_late(self) -> bool:
@@ -136,10 +149,11 @@ class Progress:
             number=trial.number,
             task=plan.task,
             data=plan.data,
+            digest=plan.digest,
             config=trial.config,
             folder=str(self.folder_of(trial.number)),
-            device=plan.device,
-            threads=max(1, int(plan.cpus)),
+            device=plan.share.device,
+            threads=max(1, int(plan.share.cpus)),
             known=tuple(trial.reports),
         )
 
@@ -148,10 +162,14 @@ class Progress:
         return self.plan.folder / "trials" / f"{number:04d}"
 
     def report(self, number: int, report: Report) -> bool:
-        """Take in a report; True if the trial is over."""
+        """Take in a report; True if the worker should leave the trial."""
         trial = self.history.trials[number]
         if trial.state != OPEN:
             return True
+        if report.fault:
+            self.fault(number, report.fault)
+            return True
+        self._in_a_row.clear()
         if report.failure:
             self._end(number, FAILED, report.failure)
             return True
@@ -170,17 +188,31 @@ class Progress:
             verdict = COMPLETE
         if verdict is not None:
             self._end(number, verdict)
-        return verdict is not None
+        return verdict is not None or bool(self.halted)
 
-    def lose(self, number: int, reason: str) -> None:
-        """A trial whose worker is gone for good."""
-        if self.history.trials[number].state == OPEN:
-            self._end(number, FAILED, reason)
+    def fault(self, number: int, reason: str) -> None:
+        """A trial stopped, and not because of its setting: a lost worker, a full disk.
 
-    def _end(self, number: int, state: str, reason: str = "") -> None:
+        It is tried again, after the others, from its last checkpoint, and FAILS once it has had
+        more faults than it may. When one trial after another has a fault, and none reports, the
+        surroundings are to blame: the search halts, with all of them unfinished and resumable.
+        """
+        trial = self.history.trials[number]
+        if trial.state != OPEN:
+            return
+        self.running.discard(number)
+        self._record("fault", trial=number, reason=reason)
+        self._in_a_row.add(number)
+        if len(self._in_a_row) >= HALT_AFTER:
+            self.halted = reason
+        elif trial.faults > self.plan.max_failures:
+            self._end(number, FAILED, reason, keep=True)
+
+    def _end(self, number: int, state: str, reason: str = "", keep: bool = False) -> None:
         self._record("end", trial=number, state=state, reason=reason)
         self.running.discard(number)
-        checkpoint.clear(self.folder_of(number))
+        if not keep:
+            checkpoint.clear(self.folder_of(number))
 
 
 class JournalSearcher(Searcher):  # type: ignore[misc]
@@ -193,7 +225,7 @@ class JournalSearcher(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> Any:
         """The next trial's order; None while all places are taken; FINISHED at the end."""
         progress = self._progress
-        if len(progress.running) >= places(progress.plan):
+        if len(progress.running) >= places(progress.plan.share):
             return None
         trial = progress.next_trial()
         if trial is None:
@@ -230,29 +262,20 @@ class JournalScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP if over else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """The worker died more often than it may."""
-        self._progress.lose(trial.config["trial"], "its worker died, and died again when restarted")
+        """The worker died: killed, out of memory, or its node is gone."""
+        self._progress.fault(trial.config["trial"], "its worker died (killed, or out of memory)")
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Tune gave up on a trial before it ran."""
-        self._progress.lose(trial.config["trial"], "its worker could not be started")
+        self._progress.fault(trial.config["trial"], "its worker could not be started")
 
 
-def places(plan: Plan) -> int:
-    """How many trials the machines that are there now can hold at once."""
-    have = ray.cluster_resources()
-    need = {"CPU": plan.cpus, "GPU": plan.gpus}
-    return max(1, int(min(have.get(kind, 0) / n for kind, n in need.items() if n > 0)))
-
-
-def execute(progress: Progress, max_failures: int) -> None:
-    """Run the search until all is done, or it is interrupted.
-
-    Args:
-        max_failures: how often a trial whose worker dies is started again from its checkpoint.
-    """
+def execute(progress: Progress) -> None:
+    """Run the search until all is done, or it is interrupted or halted."""
     plan = progress.plan
-    trainable = ray.tune.with_resources(RunTrainable, {"CPU": plan.cpus, "GPU": plan.gpus})
+    trainable = ray.tune.with_resources(
+        RunTrainable, {"CPU": plan.share.cpus, "GPU": plan.share.gpus}
+    )
     ray.tune.run(
         trainable,
         name=_SCRATCH,
@@ -261,7 +284,7 @@ def execute(progress: Progress, max_failures: int) -> None:
         search_alg=JournalSearcher(progress),
         scheduler=JournalScheduler(progress),
         storage_path=str(plan.folder),
-        max_failures=max_failures,
+        max_failures=0,  # a fault goes through the journal, and is tried again from there
         reuse_actors=True,
         raise_on_failed_trial=False,
         verbose=0,

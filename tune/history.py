@@ -22,6 +22,7 @@ class Trial:
         state: OPEN until it ends as COMPLETE, PRUNED (stopped early) or FAILED.
         reason: why it FAILED, in a sentence.
         asked: time.time() of the proposal. starts: how often a worker was given it.
+        faults: how often it stopped through no fault of its setting since the last resume.
         seconds: of work on it, as last reported.
     """
 
@@ -34,6 +35,7 @@ class Trial:
     reason: str = ""
     asked: float = 0.0
     starts: int = 0
+    faults: int = 0
     seconds: float = 0.0
 
     @property
@@ -90,6 +92,11 @@ class History:
                     dict(event["config"]),
                     asked=event["time"],
                 )
+            case "resume":
+                for trial in self.trials.values():
+                    trial.faults = 0
+            case "fault":
+                self.trials[event["trial"]].faults += 1
             case "start":
                 self.trials[event["trial"]].starts += 1
             case "report":
@@ -107,9 +114,14 @@ class History:
     def in_state(self, state: str) -> list[Trial]:
         return [trial for trial in self.trials.values() if trial.state == state]
 
-    def reference(self, kind: str) -> Trial | None:
-        """The reference trial of a kind, if it was asked for."""
-        return next((trial for trial in self.trials.values() if trial.kind == kind), None)
+    @property
+    def total(self) -> int:
+        """How many trials the search is asked for, reference trials included."""
+        return len(self.spec["references"]) + int(self.spec["trials"])
+
+    @property
+    def ended(self) -> list[Trial]:
+        return [trial for trial in self.trials.values() if trial.state != OPEN]
 
     def best(self, metric: str) -> Trial | None:
         """The finished trial with the largest final metric; of equals, the oldest.

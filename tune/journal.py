@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gsda.errors import BadInput
+from gsda.files import sync_folder
 
 Event = dict[str, Any]
 
@@ -30,6 +31,7 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._file = path.open("a+b")
+        sync_folder(path.parent)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

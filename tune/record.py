@@ -5,10 +5,12 @@ the journal's own times, and the place reached is kept in a file. So the server 
 driver be killed, at any moment; what was not delivered is delivered later, in order.
 """
 
+import fcntl
 import hashlib
 import json
 import threading
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +20,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from gsda.checkpoint import write_atomically
+from gsda.files import write_atomically
+from gsda.monitor import describe_collapse
+from gsda.tracking import SQLITE
 from tune.history import COMPLETE, FAILED, PRUNED, SOURCE_ONLY, History
-from tune.journal import Event, iterate_events
+from tune.journal import Event, encode, iterate_events
 
 TRIAL_TAG, SEARCH_TAG = "gsda.trial", "gsda.search"
 BACK_OFF_S = (0.5, 1, 2, 5, 10, 20)
@@ -32,9 +36,31 @@ _BATCH = 500  # metrics in a request; MLflow takes at most 1000
 
 def artifact_location(uri: str) -> str | None:
     """Where artifacts of a SQLite store go: beside the file. A server knows its own place."""
-    if not uri.startswith("sqlite:///"):
+    if not uri.startswith(SQLITE):
         return None
-    return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
+    return (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlartifacts").as_uri()
+
+
+def ensure_database(uri: str) -> None:
+    """Make a SQLite store that is not there, whole or not at all.
+
+    MLflow's own making of tables takes seconds, fails where two start it at once, and leaves a
+    file behind that can never be opened again if it is killed in the middle.
+    """
+    if not uri.startswith(SQLITE):
+        return
+    path = Path(uri.removeprefix(SQLITE))
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return
+        fresh = path.with_name(f".{path.name}.new")
+        fresh.unlink(missing_ok=True)
+        MlflowClient(f"{SQLITE}{fresh}").search_experiments(max_results=1)
+        fresh.replace(path)
 
 
 def ensure_experiment(client: MlflowClient, uri: str, name: str) -> str:
@@ -71,6 +97,7 @@ class Projection:
     uri: str
 
     def __post_init__(self) -> None:
+        ensure_database(self.uri)
         self.client = MlflowClient(self.uri, registry_uri=self.uri)
         self.history = History()
         self.experiment = ""
@@ -92,8 +119,13 @@ class Projection:
 
     def _on_search(self, event: Event) -> None:
         spec = self.history.spec
-        params = {name: spec[name] for name in ("trials", "metric", "seed", "search", "backbone")}
+        params = {name: spec[name] for name in ("metric", "seed", "search", "backbone")}
         self._log_params(self._open(), params)
+        self._on_extend(event)
+
+    def _on_extend(self, event: Event) -> None:
+        # A tag, not a param: it grows.
+        self.client.set_tag(self._open(), "trials", str(self.history.total))
 
     def _open(self) -> str:
         """The search's own run, parent of the trials' runs."""
@@ -171,9 +203,11 @@ class Projection:
 
     def _on_end(self, event: Event) -> None:
         run_id = self.run_of(event["trial"])
+        trial = self.history.trials[event["trial"]]
+        collapse = describe_collapse(trial.final, self.history.spec["classes"])
+        texts = {"reason": event.get("reason"), "collapse": collapse}
         tags = [RunTag("state", event["state"])]
-        if event.get("reason"):
-            tags.append(RunTag("reason", event["reason"][:4000]))
+        tags += [RunTag(name, text[:4000]) for name, text in texts.items() if text]
         self.client.log_batch(run_id, tags=tags)
         when = int(event["time"] * 1000)
         self.client.set_terminated(run_id, _STATUS[event["state"]], end_time=when)
@@ -240,6 +274,16 @@ class Mirror:
                 last, since = self.owed, time.monotonic()
         return not self.owed
 
+    def run_of(self, number: int) -> str:
+        """The id of a trial's run; call it when all is settled.
+
+        Raises:
+            ConnectionError: the server has not been reached yet.
+        """
+        if self.projection is None:
+            raise ConnectionError(self.trouble or "no answer from the tracking server")
+        return self.projection.run_of(number)
+
     def stop(self) -> None:
         """End the thread; what is owed stays owed."""
         self._quit.set()
@@ -270,20 +314,27 @@ class Mirror:
             self.projection.apply(event, deliver=new)
             self._offset = end
             if new:
-                self._save_place(end)
+                self._save_place(event, end)
             if self._quit.is_set():
                 return
 
     def _load_place(self) -> int:
+        """Where an earlier process stopped; 0 for another server, or for another journal."""
         try:
             place = json.loads(self._place.read_text())
-        except (OSError, ValueError):
+            start, offset = int(place["start"]), int(place["offset"])
+            with self._journal.open("rb") as file:
+                file.seek(start)
+                line = file.read(offset - start)
+        except (OSError, ValueError, KeyError):
             return 0
-        # Another tracking server has seen nothing yet.
-        return int(place["offset"]) if place["uri"] == _fingerprint(self._uri) else 0
+        same = place["uri"] == _fingerprint(self._uri) and place["line"] == zlib.crc32(line)
+        return offset if same else 0
 
-    def _save_place(self, offset: int) -> None:
+    def _save_place(self, event: Event, offset: int) -> None:
+        line = encode(event)
         place = {"uri": _fingerprint(self._uri), "offset": offset}
+        place |= {"start": offset - len(line), "line": zlib.crc32(line)}
         write_atomically(self._place, json.dumps(place).encode())
         self._delivered = offset
 

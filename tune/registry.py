@@ -14,6 +14,7 @@ import mlflow
 import mlflow.pyfunc
 import numpy as np
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
@@ -119,13 +120,13 @@ def _add_version(
         tags["oracle/target_accuracy"] = repr(entry.oracle)
     text = _describe(entry, predictor)
     with _quiet(), _global_address(uri):
-        source = _log_model(entry, predictor)
+        source = _log_model(client, entry, predictor)
         return client.create_model_version(
             name, source=source, run_id=entry.run_id, tags=tags, description=text
         )
 
 
-def _log_model(entry: Entry, predictor: Predictor) -> str:
+def _log_model(client: MlflowClient, entry: Entry, predictor: Predictor) -> str:
     """Log the bundle as a pyfunc model to the trial's run; returns its address."""
     side = _EXAMPLE_SIDE  # the model takes any size; a small example keeps the artifact small
     example = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
@@ -139,6 +140,10 @@ def _log_model(entry: Entry, predictor: Predictor) -> str:
             ]
         ),
     )
+    known = client.get_run(entry.run_id)
+    found = [output.model_id for output in (known.outputs.model_outputs if known.outputs else [])]
+    if found and client.get_logged_model(found[0]).status == LoggedModelStatus.READY:
+        return f"models:/{found[0]}"  # logged by a process that was killed before it went on
     with mlflow.start_run(run_id=entry.run_id):
         logged = mlflow.pyfunc.log_model(
             name="model",
@@ -149,6 +154,8 @@ def _log_model(entry: Entry, predictor: Predictor) -> str:
             input_example=example,
             pip_requirements=[f"{p}=={importlib.metadata.version(p)}" for p in _REQUIREMENTS],
         )
+    # Logging opened the run again: give it back the state and end that it had.
+    client.set_terminated(entry.run_id, known.info.status, end_time=known.info.end_time)
     return str(logged.model_uri)
 
 
@@ -176,13 +183,10 @@ def _crown(client: MlflowClient, name: str, version: Any, entry: Entry, promote:
     """
     mine = str(version.version)
     holder = _holder(client, name)
-    if promote or holder is None:
-        rivals = [version] if promote else _comparable(client, name, entry.metric, entry.data)
-    else:
-        reason = _incomparable(entry, holder)
-        if reason is not None:
-            return Outcome(name, mine, False, f"version {mine} registered; {reason}")
-        rivals = _comparable(client, name, entry.metric, entry.data)
+    reason = None if holder is None else _incomparable(entry, holder)
+    if reason is not None and not promote:
+        return Outcome(name, mine, False, f"version {mine} registered; {reason}")
+    rivals = _comparable(client, name, entry.metric, entry.data)
     best = max(rivals, key=lambda v: (float(v.tags["value"]), -int(v.version)))
     if holder is None or str(holder.version) != str(best.version):
         client.set_registered_model_alias(name, CHAMPION, str(best.version))

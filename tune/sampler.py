@@ -14,7 +14,7 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tune.history import COMPLETE, FAILED, OPEN, PRUNED, History, Trial
+from tune.history import COMPLETE, FAILED, OPEN, PRUNED, SOURCE_ONLY, History, Trial
 from tune.space import Range, inside
 
 STARTUP_TRIALS = 8
@@ -50,12 +50,12 @@ def propose(
 def fill_study(
     study: optuna.Study, history: History, space: Mapping[str, Range], metric: str
 ) -> None:
-    """Add every trial whose setting lies in the space (source-only does not)."""
+    """Add every trial whose setting lies in the space; source-only has none of the searched."""
     study.add_trials(
         [
             freeze(trial, history.key(trial.number), space, metric)
             for trial in history.trials.values()
-            if inside(trial.values, space)
+            if trial.kind != SOURCE_ONLY and inside(trial.values, space)
         ]
     )
 

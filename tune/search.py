@@ -6,6 +6,7 @@ python tune/search.py --task A2D
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,15 @@ if __name__ == "__main__":
 
 from gsda.errors import BadInput
 from gsda.tasks import Task
-from tune.settings import Settings, resolve_tasks
+from gsda.validators import DEFAULT_METRIC
+from tune.settings import (
+    BAD_USE,
+    DEFAULT_MAX_FAILURES,
+    DEFAULT_TRIALS,
+    INTERRUPTED,
+    Settings,
+    resolve_tasks,
+)
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
 
 if TYPE_CHECKING:
@@ -28,38 +37,35 @@ def search(task: Task, **options: Any) -> "Result":
     Raises:
         BadInput: with the sentence that the command line would print.
     """
-    return _drive(task, Settings(**options))
-
-
-def _drive(task: Task, settings: Settings) -> "Result":
+    unknown = set(options) - {field.name for field in fields(Settings)}
+    if unknown:
+        raise BadInput(
+            f"{sorted(unknown)[0]!r} is no option of a search: see tune.settings.Settings."
+        )
+    settings = Settings(**options)
     from tune.console import Console
-    from tune.driver import drive  # imports torch, ray and mlflow: not before it is needed
+    from tune.driver import search_one  # imports torch, ray and mlflow: not before it is needed
 
-    return drive(task, settings, Console(options=settings.places()))
+    return search_one(task, settings, Console(options=settings.places()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = build_parser()
-    options = vars(parser.parse_args(arguments))
+    options = vars(build_parser().parse_args(arguments))
     texts = options.pop("task")
     try:
         settings = _read(options)
         tasks = resolve_tasks(texts, settings)
-        statuses = []
-        for task in tasks:
-            named = settings.name is not None and len(tasks) > 1
-            own = settings.with_name(f"{settings.name}-{task.pair}") if named else settings
-            statuses.append(_drive(task, own).status)
-            if statuses[-1] == 75:
-                break
+        from tune.console import Console
+        from tune.driver import search_several
+
+        return search_several(tasks, settings, Console(options=settings.places()))
     except BadInput as error:
         print(f"search.py: {error}", file=sys.stderr)
-        return 2
+        return BAD_USE
     except KeyboardInterrupt:
-        print("\nStopped at once. Go on with --resume.", file=sys.stderr)
-        return 75
-    return max(statuses)
+        print("\nStopped before anything was begun.", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _read(options: dict[str, Any]) -> Settings:
@@ -112,14 +118,16 @@ def _add_data(group: Any) -> None:
 
 
 def _add_search(group: Any) -> None:
-    group.add_argument("--trials", type=int, help="settings to try beside 2 reference trials (20)")
+    group.add_argument(
+        "--trials", type=int, help=f"settings to try beside 2 reference trials ({DEFAULT_TRIALS})"
+    )
     group.add_argument("--max-hours", type=float, help="start no trial after so many hours")
     group.add_argument(
         "--search",
         metavar="FIELDS",
         help=f"fields, with commas, of {', '.join(SEARCHABLE)} ({','.join(DEFAULT_FIELDS)})",
     )
-    group.add_argument("--metric", help="label-free score to search by (val/bnm)")
+    group.add_argument("--metric", help=f"label-free score to search by ({DEFAULT_METRIC})")
     group.add_argument("--seed", type=int, help="of the search and of its trials (0)")
 
 
@@ -146,7 +154,11 @@ def _add_machines(group: Any) -> None:
     group.add_argument("--cpus-per-trial", type=float, help="processor cores of a trial (1)")
     group.add_argument("--gpus-per-trial", type=float, help="GPUs of a trial, may be a fraction")
     group.add_argument("--address", help="Ray cluster to join; default: a Ray of its own")
-    group.add_argument("--max-failures", type=int, help="restarts of a trial whose worker died (2)")
+    group.add_argument(
+        "--max-failures",
+        type=int,
+        help=f"restarts of a trial whose worker died ({DEFAULT_MAX_FAILURES})",
+    )
 
 
 def _add_record(group: Any) -> None:

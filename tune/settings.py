@@ -1,7 +1,7 @@
 """What a search is asked to do, checked as far as that needs neither data nor torch."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,15 @@ from gsda.config import Config
 from gsda.data.load import default_cache
 from gsda.errors import BadInput
 from gsda.tasks import BENCHMARKS, Task
+from gsda.tracking import hide_password
 from gsda.validators import DEFAULT_METRIC, check_metric
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
 
 BUILT_IN_DATASET, FOLDER_DATASET = "glyph31", "office31"
 DEFAULT_STORAGE = Path("searches")
+DEFAULT_TRIALS, DEFAULT_MAX_FAILURES = 20, 2
+# Exit codes.
+DONE, NO_MODEL, BAD_USE, OWED, INTERRUPTED = 0, 1, 2, 3, 75
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -46,21 +50,24 @@ class Settings:
     search: tuple[str, ...] | None = None
     promote: bool = False
     skip_bad_images: bool = False
-    max_failures: int = 2
-    cache: Path = field(default_factory=default_cache)
+    max_failures: int | None = None
+    cache: Path | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what no search could do.
+        """Take texts for paths, and refuse what no search could do.
 
         Raises:
             BadInput: names the option, its value and what it must be.
         """
+        for name in ("data", "storage", "cache"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
         _check("--trials", self.trials, self.trials is None or self.trials >= 1, "at least 1")
         hours = self.max_hours
         _check("--max-hours", hours, hours is None or hours > 0, "over 0")
         _check("--seed", self.seed, 0 <= (self.seed or 0) < 2**63, "in [0, 2^63)")
-        _check("--max-failures", self.max_failures, self.max_failures >= 0, "at least 0")
+        _check("--max-failures", self.max_failures, (self.max_failures or 0) >= 0, "at least 0")
         cpus, gpus = self.cpus_per_trial, self.gpus_per_trial
         _check("--cpus-per-trial", cpus, cpus is None or cpus > 0, "over 0")
         _check("--gpus-per-trial", gpus, gpus is None or gpus >= 0, "at least 0")
@@ -86,6 +93,14 @@ class Settings:
         return self.dataset or (BUILT_IN_DATASET if self.data is None else FOLDER_DATASET)
 
     @property
+    def chosen_cache(self) -> Path:
+        return self.cache or default_cache()
+
+    @property
+    def chosen_max_failures(self) -> int:
+        return DEFAULT_MAX_FAILURES if self.max_failures is None else self.max_failures
+
+    @property
     def chosen_metric(self) -> str:
         return self.metric or DEFAULT_METRIC
 
@@ -99,11 +114,8 @@ class Settings:
         if self.storage != DEFAULT_STORAGE:
             words += ["--storage", str(self.storage)]
         if self.tracking_uri is not None:
-            words += ["--tracking-uri", self.tracking_uri]
+            words += ["--tracking-uri", hide_password(self.tracking_uri)]
         return words
-
-    def with_name(self, name: str) -> "Settings":
-        return replace(self, name=name)
 
 
 def _check(option: str, value: object, holds: bool, what: str) -> None:

@@ -26,9 +26,6 @@ class Range:
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
 
-    def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
-
 
 # Wide enough to hold the paper's values (alpha 0.02 and 0.2, beta 1 and 10) well inside.
 _FIXED: dict[str, Range] = {
@@ -45,8 +42,8 @@ SEARCHABLE = (*DEFAULT_FIELDS, *(name for name in _FIXED if name not in DEFAULT_
 
 
 def n_groups_range(n_classes: int) -> Range:
-    """Between a single group (the domain again) and one for each class (the classes again)."""
-    return Range(min(2, n_classes), max(min(2, n_classes), n_classes // 2), integer=True)
+    """From a single group (the domain again) to groups of two classes."""
+    return Range(1, max(1, n_classes // 2), integer=True)
 
 
 def build_space(fields: Sequence[str], n_classes: int) -> dict[str, Range]:

@@ -20,9 +20,8 @@ from gsda.bundle import save_bundle
 from gsda.checkpoint import load_newest, save_step
 from gsda.config import Config
 from gsda.data.domain import Domain, Pair
-from gsda.data.load import DataSpec, load_domains
+from gsda.data.load import DataSpec, identity, load_domains
 from gsda.errors import BadCheckpoint, BadInput, NonFinite
-from gsda.monitor import describe_collapse
 from gsda.oracle import Oracle
 from gsda.run import Run
 from gsda.tasks import Task
@@ -36,6 +35,7 @@ class Order:
     """What a worker is told of a trial, in plain values.
 
     Attributes:
+        digest: identity of the images that the search is about.
         folder: the trial's own, which driver and workers share.
         known: steps whose reports the driver already has.
     """
@@ -43,6 +43,7 @@ class Order:
     number: int
     task: str
     data: dict[str, Any]
+    digest: str
     config: dict[str, Any]
     folder: str
     device: str
@@ -65,7 +66,8 @@ class Report:
 
     Attributes:
         seconds: of work on this trial so far, over all its starts.
-        failure: a sentence, if the trial cannot go on.
+        failure: a sentence, if the setting cannot be trained.
+        fault: a sentence, if the trial stopped for another reason and may be tried again.
         notes: sentences for the user.
     """
 
@@ -74,6 +76,7 @@ class Report:
     seconds: float
     finished: bool
     failure: str = ""
+    fault: str = ""
     notes: tuple[str, ...] = ()
 
     def to_result(self) -> dict[str, Any]:
@@ -110,21 +113,28 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         self._reports: list[Report] = []
         self._unsent: list[Report] = []
         self._notes: tuple[str, ...] = ()
-        self._failure = ""
+        self._fault = ""
         try:
             torch.set_num_threads(order.threads)
             self._restore(Path(order.folder))
         except Exception as error:
-            self._failure = self._explain(error)
+            self._fault = self._explain(error)
 
     def _restore(self, folder: Path) -> None:
         order = self._order
         task, spec = Task.parse(order.task), DataSpec.from_dict(order.data)
         source, target = _domains(task, spec)
-        pair = Pair(source, target.images)
-        config = Config.from_dict(order.config)
-        run = Run(task, config, pair, Oracle(target), device=order.device)
+        if identity(source, target) != order.digest:
+            raise BadInput(f"the images of {task} on {os.uname().nodename} are not the search's")
         state, complaints = load_newest(folder)
+        run = Run(
+            task,
+            Config.from_dict(order.config),
+            Pair(source, target.images),
+            Oracle(target),
+            device=order.device,
+            pretrained=state is None,
+        )
         onward = "beginning again" if state is None else "going on from the one before"
         self._notes = tuple(f"{text}; {onward}" for text in complaints)
         if state is not None:
@@ -135,17 +145,20 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train up to the next evaluation and report it; first, reports that went missing."""
-        if self._failure or self._run is None:
-            return Report(0, {}, 0.0, False, failure=self._failure).to_result()
+        if self._run is None:
+            return Report(0, {}, 0.0, False, fault=self._fault).to_result()
         if self._unsent:
             return self._unsent.pop(0).to_result()
         if self._run.finished:
             return self._reports[-1].to_result()
         try:
             return self._advance(self._run).to_result()
+        except NonFinite as error:
+            at = self._run.step_count
+            return Report(at, {}, self._seconds, False, failure=str(error)).to_result()
         except Exception as error:
             at = self._run.step_count
-            return Report(at, {}, self._seconds, False, failure=self._explain(error)).to_result()
+            return Report(at, {}, self._seconds, False, fault=self._explain(error)).to_result()
 
     @property
     def _seconds(self) -> float:
@@ -160,9 +173,6 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         notes: tuple[str, ...] = ()
         if run.step_count not in self._order.known:  # the driver takes in no report twice
             notes, self._notes = self._notes, ()
-        collapse = describe_collapse(metrics, len(run.pair.classes))
-        if run.finished and collapse:
-            notes += (collapse,)
         seconds = self._seconds + time.perf_counter() - began
         report = Report(run.step_count, metrics, seconds, run.finished, notes=notes)
         self._reports.append(report)
@@ -186,7 +196,7 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
 
     def _explain(self, error: Exception) -> str:
         """A sentence; for what is no known failure, the traceback goes to the trial's folder."""
-        if isinstance(error, BadInput | NonFinite | BadCheckpoint):
+        if isinstance(error, BadInput | BadCheckpoint):
             return str(error)
         folder = Path(self._order.folder)
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from gsda.data.folders import Listing, scan, task_listings
 from gsda.data.load import (
     DataSpec,
     default_cache,
+    identity,
     iterate_files,
     load_domains,
     load_pair,
@@ -23,6 +24,7 @@ __all__ = [
     "UInt8",
     "decode",
     "default_cache",
+    "identity",
     "iterate_files",
     "load_domains",
     "load_pair",

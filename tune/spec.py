@@ -1,0 +1,196 @@
+"""What a search is: settings, data and defaults, in plain values for its journal."""
+
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import gsda
+from gsda.backbones import find_backbone
+from gsda.config import Config, source_only
+from gsda.data.domain import Domain
+from gsda.data.load import DataSpec, identity, load_domains
+from gsda.errors import BadInput
+from gsda.model import build_network, load_pretrained
+from gsda.recipes import default_backbone, recommend
+from gsda.tasks import BENCHMARKS, Task
+from tune.cluster import Share, check_device
+from tune.console import Console
+from tune.executor import Plan
+from tune.history import PAPER, SOURCE_ONLY, History
+from tune.settings import DEFAULT_TRIALS, Settings
+from tune.space import DEFAULT_FIELDS, build_space
+
+# What a resumed search may be told anew; anything else stands in its journal.
+_MAY_CHANGE = (
+    "trials max_hours device cpus_per_trial gpus_per_trial max_failures address name resume "
+    "storage tracking_uri promote cache data"
+).split()
+# What goes on as it was begun unless a resume says otherwise.
+_MACHINES = ("device", "cpus_per_trial", "gpus_per_trial", "max_failures", "address")
+
+
+def specify(task: Task, settings: Settings, console: Console) -> dict[str, Any]:
+    """Everything that a search is; nothing is written but decoded images.
+
+    Raises:
+        BadInput: whatever is wrong with data, weights, settings or device.
+    """
+    check_device(settings.device, settings.address)
+    backbone = settings.backbone or default_backbone(task)
+    data = DataSpec(
+        root=None if settings.data is None else settings.data.resolve(),
+        cache=settings.chosen_cache.resolve(),
+        size=find_backbone(backbone).size,
+        skip_bad=settings.skip_bad_images,
+    )
+    source, target = load_domains(task, data, console.preparing)
+    _tell_skipped(source, target, console)
+    n_classes = len(source.classes)
+    base = _base(task, settings, n_classes, backbone)
+    _check_weights(base, n_classes)
+    build_space(settings.chosen_fields, n_classes)
+    known = BENCHMARKS.get(task.dataset)
+    return {
+        "task": str(task),
+        "dataset": task.dataset,
+        "data_title": known.title if known else f"images in {data.root}",
+        "data": data.to_dict(),
+        "digest": identity(source, target),
+        "images": [len(source), len(target)],
+        "classes": n_classes,
+        "backbone": backbone,
+        "base": base.to_dict(),
+        "references": {SOURCE_ONLY: source_only(base).to_dict(), PAPER: base.to_dict()},
+        "as_in_paper": not set(DEFAULT_FIELDS) & set(settings.overrides),
+        "search": list(settings.chosen_fields),
+        "trials": settings.trials or DEFAULT_TRIALS,
+        "metric": settings.chosen_metric,
+        "seed": settings.seed or 0,
+        "machines": {name: getattr(settings, name) for name in _MACHINES},
+        "said": _said(settings),
+        "version": gsda.__version__,
+    }
+
+
+def _tell_skipped(source: Domain, target: Domain, console: Console) -> None:
+    for domain in (source, target):
+        names = getattr(domain.images, "skipped", ())
+        if names:
+            console.say(f"Left out {len(names)} unreadable images of {domain.name}:")
+            for name in names:
+                console.say(f"  {name}")
+
+
+def _base(task: Task, settings: Settings, n_classes: int, backbone: str) -> Config:
+    changes = dict(settings.overrides) | {"seed": settings.seed or 0}
+    if settings.weights is not None:
+        changes["weights"] = _absolute(settings.weights)
+    return recommend(task, n_classes, backbone, **changes)
+
+
+def _absolute(weights: str) -> str:
+    """A file's whole path: workers start elsewhere."""
+    return weights if weights in ("none", "default") else str(Path(weights).resolve())
+
+
+def _check_weights(base: Config, n_classes: int) -> None:
+    network = build_network(base.backbone, n_classes, base.bottleneck, base.seed)
+    load_pretrained(network, base.backbone, base.weights)
+
+
+def _said(settings: Settings) -> dict[str, Any]:
+    """The options that were given and that a resume must not contradict, as JSON has them."""
+    options = asdict(settings)
+    options |= options.pop("overrides")
+    given = {
+        name: value
+        for name, value in options.items()
+        if name not in _MAY_CHANGE and value is not None and value is not False
+    }
+    if "weights" in given:
+        given["weights"] = _absolute(given["weights"])
+    plain: dict[str, Any] = json.loads(json.dumps(given))
+    return plain
+
+
+def check_resume(task: Task, settings: Settings, history: History, console: Console) -> None:
+    """Whether a search can go on as asked.
+
+    Raises:
+        BadInput: another task, an option that contradicts the beginning, fewer trials than were
+            asked for before, other images, or pretrained weights that are not there any more.
+    """
+    spec = history.spec
+    name = spec["name"]
+    if str(task) != spec["task"]:
+        raise BadInput(f"The search {name} is of {spec['task']}, not of {task}.")
+    _check_said(settings, spec)
+    if settings.trials is not None and settings.trials < spec["trials"]:
+        raise BadInput(
+            f"--trials is {settings.trials}, but {name} was asked for {spec['trials']} already: "
+            "a search can only be extended."
+        )
+    check_device(*(_machines(spec, settings)[key] for key in ("device", "address")))
+    source, target = load_domains(
+        task, DataSpec.from_dict(_data(spec, settings)), console.preparing
+    )
+    if identity(source, target) != spec["digest"]:
+        raise BadInput(
+            f"The images of {task} are not those that {name} began with: "
+            "put them back, or start a search of another --name."
+        )
+    if len(history.ended) < history.total or settings.trials:
+        _check_weights(Config.from_dict(spec["base"]), spec["classes"])
+
+
+def _check_said(settings: Settings, spec: dict[str, Any]) -> None:
+    derived = spec | spec["base"] | {"skip_bad_images": spec["data"]["skip_bad"]}
+    for name, value in _said(settings).items():
+        if value not in (spec["said"].get(name), derived.get(name)):
+            option = "--" + name.replace("_", "-")
+            raise BadInput(
+                f"{option} is {value}, but {spec['name']} was begun with {derived.get(name)}: "
+                f"leave {option} out to resume it."
+            )
+
+
+def _data(spec: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Where the images are; they may have moved since the search began."""
+    data = dict(spec["data"])
+    if settings.data is not None:
+        data["root"] = str(settings.data.resolve())
+    if settings.cache is not None:
+        data["cache"] = str(settings.cache.resolve())
+    return data
+
+
+def _machines(spec: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    now = {name: getattr(settings, name) for name in _MACHINES}
+    return {name: spec["machines"].get(name) if v is None else v for name, v in now.items()}
+
+
+def with_machines(settings: Settings, spec: dict[str, Any]) -> Settings:
+    """Settings in which what was not said about machines is as the search was begun."""
+    return replace(settings, **_machines(spec, settings))
+
+
+def plan_of(spec: dict[str, Any], settings: Settings, folder: Path, share: Share) -> Plan:
+    """The plan that a spec amounts to on the machines that are there."""
+    hours = settings.max_hours
+    return Plan(
+        task=spec["task"],
+        data=_data(spec, settings),
+        digest=spec["digest"],
+        base=Config.from_dict(spec["base"]),
+        references={k: Config.from_dict(v) for k, v in spec["references"].items()},
+        space=build_space(spec["search"], spec["classes"]),
+        trials=spec["trials"],
+        metric=spec["metric"],
+        seed=spec["seed"],
+        folder=folder,
+        share=share,
+        max_failures=settings.chosen_max_failures,
+        deadline=None if hours is None else time.time() + hours * 3600,
+    )
