@@ -60,10 +60,13 @@ def make_spec(base: Config, trials: int, seed: int = 0, name: str = "scene") -> 
         "backbone": base.backbone,
         "base": base.to_dict(),
         "references": {SOURCE_ONLY: source_only(base).to_dict(), PAPER: base.to_dict()},
+        "as_in_paper": True,
         "search": list(FIELDS),
         "trials": trials,
         "metric": METRIC,
         "seed": seed,
+        "machines": {},
+        "said": {},
         "version": "0",
     }
 

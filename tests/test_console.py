@@ -52,7 +52,7 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def play(stream: io.StringIO, events: list[dict[str, Any]], start: int = 1) -> History:
     """Show a search; the events before `start` were there before."""
     console, history = Console(stream), History.of(events[:start])
-    console.begin(history, "cpu", 2, URI)
+    console.begin(history, "cpu", 2)
     for event in events[start:]:
         history.apply(event)
         console.event(event, history)
@@ -89,7 +89,7 @@ def test_without_a_terminal_there_is_a_line_for_each_trial(events: list[dict[str
     assert lines[0].startswith("  trial   0 finished       val/bnm 0.")
     assert "reference: source-only" in lines[0]
     assert "[14/14]" in lines[-1]
-    assert "  note on trial 1: something was odd" in text
+    assert "  trial   1 note: something was odd" in text
     for trial in history.in_state("FAILED"):
         assert f"  trial {trial.number} failed: it broke down at step 4" in text
     assert all(len(line) < 200 for line in text.splitlines())
@@ -127,8 +127,20 @@ def test_the_end_gives_the_exact_commands(events: list[dict[str, Any]]) -> None:
         "Model gsda-glyph31-W2D: version 3 is the champion.",
         f"  Compare:  mlflow ui --backend-store-uri {URI}",
         "  Extend:   python tune/search.py --task glyph31/W2D --name scene --resume --trials 24",
-        "  Use:      python -m gsda predict models:/gsda-glyph31-W2D@champion IMAGES",
+        "  Use:      python -m gsda predict models:/gsda-glyph31-W2D@champion "
+        "--tracking-uri sqlite:////some/where/mlflow.db IMAGES",
     ]
+
+
+def test_the_default_store_need_not_be_named(
+    events: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    stream, history = io.StringIO(), History.of(events)
+    uri = f"sqlite:///{tmp_path.resolve() / 'mlflow.db'}"
+    Console(stream).finish(history, history.best(scene.METRIC), OUTCOME, "", uri)
+    assert stream.getvalue().endswith("models:/gsda-glyph31-W2D@champion IMAGES\n")
 
 
 def test_who_is_no_champion_is_used_by_its_version(events: list[dict[str, Any]]) -> None:
@@ -138,8 +150,16 @@ def test_who_is_no_champion_is_used_by_its_version(events: list[dict[str, Any]])
     console = Console(stream)
     console.finish(history, history.best(scene.METRIC), other, "", "http://mlflow:5000")
     text = stream.getvalue()
-    assert "models:/gsda-glyph31-W2D/4 IMAGES" in text
+    assert "models:/gsda-glyph31-W2D/4 --tracking-uri http://mlflow:5000 IMAGES" in text
     assert "  Compare:  http://mlflow:5000" in text
+
+
+def test_passwords_are_not_shown(events: list[dict[str, Any]]) -> None:
+    stream, history = io.StringIO(), History.of(events)
+    uri = "http://me:secret@mlflow:5000"
+    Console(stream).finish(history, history.best(scene.METRIC), OUTCOME, "", uri)
+    assert "secret" not in stream.getvalue()
+    assert "http://mlflow:5000" in stream.getvalue()
 
 
 def test_what_is_owed_is_told_with_its_cure(events: list[dict[str, Any]]) -> None:
@@ -148,7 +168,7 @@ def test_what_is_owed_is_told_with_its_cure(events: list[dict[str, Any]]) -> Non
     console = Console(stream, ["--tracking-uri", "http://mlflow:5000"])
     console.finish(history, history.best(scene.METRIC), None, "connection refused", URI)
     text = stream.getvalue()
-    assert "The tracking server is owed a part of the record (connection refused)." in text
+    assert "MLflow is owed a part of the record: connection refused" in text
     assert "--tracking-uri http://mlflow:5000 --resume" in text
     assert "Use:" not in text
 
@@ -179,19 +199,55 @@ def test_a_resumed_search_tells_what_was_done_before(events: list[dict[str, Any]
 
 def test_a_search_with_nothing_left_to_run(events: list[dict[str, Any]]) -> None:
     stream = io.StringIO()
-    Console(stream).begin(History.of(events), "cpu", 0, URI)
+    Console(stream).begin(History.of(events), "cpu", 0)
     assert stream.getvalue().splitlines()[-1] == "  all trials are finished already"
 
 
 def test_an_interruption_gives_the_command_to_go_on(events: list[dict[str, Any]]) -> None:
     for stream in (io.StringIO(), Terminal()):
-        Console(stream, ["--storage", "my place"]).interrupted(History.of(events[:20]))
+        history = History.of(events[:20])
+        Console(stream, ["--storage", "my place"]).interrupted(history, "Interrupted")
         said = stream.getvalue().splitlines()
         done = len([e for e in events[:20] if e["event"] == "end"])
-        assert said[0] == f"Interrupted with {done} trials done. Nothing is lost. Go on with:"
-        assert said[1] == (
+        assert said[0] == f"Interrupted, with {done} of 14 trials done."
+        assert said[1] == "Nothing is lost. Go on with:"
+        assert said[2] == (
             "  python tune/search.py --task glyph31/W2D --name scene --storage 'my place' --resume"
         )
+
+
+def test_what_nobody_foresaw_is_a_line_and_not_a_traceback(events: list[dict[str, Any]]) -> None:
+    stream = io.StringIO()
+    error = OSError("no space left\nand more")
+    Console(stream).broken(History.of(events[:20]), error, "see error.txt")
+    first = stream.getvalue().splitlines()[0]
+    assert first.startswith("Stopped by OSError: no space left (see error.txt), with ")
+    assert "and more" not in stream.getvalue()
+    assert "Go on with:" in stream.getvalue()
+
+
+def test_faults_and_collapses_are_told(events: list[dict[str, Any]]) -> None:
+    stream, history = io.StringIO(), History.of(events)
+    console = Console(stream)
+    console.event({"event": "fault", "trial": 3, "reason": "its worker died"}, history)
+    assert stream.getvalue() == "  trial   3 put back: its worker died\n"
+    end = next(e for e in events if e["event"] == "end" and e["trial"] == 0)
+    history.trials[0].reports[18] |= {"predicted/effective_classes": 2.5}
+    console.event(end, history)
+    assert "spread over about 2.5 of 31 classes (a collapse" in stream.getvalue().splitlines()[-1]
+
+
+def test_without_a_terminal_a_long_silence_is_broken(
+    events: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, history = io.StringIO(), History.of(events[:20])
+    console = Console(stream)
+    report = next(e for e in events if e["event"] == "report")
+    console.event(report, history)
+    assert stream.getvalue() == ""
+    monkeypatch.setattr("tune.console.QUIET_S", -1.0)
+    console.event(report, history)
+    assert re.match(r"  \d+/14 trials \| \d running", stream.getvalue())
 
 
 def test_resuming_names_the_data_and_quotes_it() -> None:
@@ -233,6 +289,14 @@ def test_the_table_ranks_and_keeps_the_references(events: list[dict[str, Any]]) 
     assert [int(row.split()[0]) for row in rows] == sorted(int(row.split()[0]) for row in rows)
     ends = {row.index("50.0%") for row in rows}
     assert len(ends) == 1  # the columns line up
+
+
+def test_a_setting_that_was_given_is_not_called_the_papers(events: list[dict[str, Any]]) -> None:
+    history = History.of(events)
+    history.spec["as_in_paper"] = False
+    rows = "\n".join(table(history, scene.METRIC))
+    assert "the setting that was given" in rows
+    assert "the paper's" not in rows
 
 
 def test_without_target_labels_there_is_no_such_column(tmp_path: Path) -> None:

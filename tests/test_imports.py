@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import scene
 
-import tune.driver
+import tune.spec
 import tune.trainable
 from gsda.data.domain import Domain, Images
 from gsda.data.load import DataSpec, identity, load_domains
@@ -188,9 +188,9 @@ def test_only_the_oracle_reads_target_labels(
 
         return wrapper
 
-    monkeypatch.setattr(tune.driver, "load_domains", watched(tune.driver.load_domains))
+    monkeypatch.setattr(tune.spec, "load_domains", watched(tune.spec.load_domains))
     settings = Settings(cache=cache, overrides={"steps": 2, "evaluate_every": 1})
-    spec = tune.driver.describe(Task.parse(scene.TASK), settings, "watched", Console())
+    spec = tune.spec.specify(Task.parse(scene.TASK), settings, Console())
     assert spec["images"] == [795, 498]
     assert seen == set()
     monkeypatch.setattr(tune.trainable, "_domains", watched(tune.trainable._domains))

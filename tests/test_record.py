@@ -300,7 +300,7 @@ def test_a_mirror_that_comes_later_has_nothing_to_do(
     assert content(store) == before
 
 
-@pytest.mark.parametrize("text", ["", "{", "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "\xff", "{}", "[]", '{"start": 0, "offset": "x"}'])
 def test_a_damaged_place_means_from_the_beginning(text: str, own: Path) -> None:
     (own.parent / "mlflow.place").write_text(text)
     assert Mirror(own, "sqlite:////x").owed == own.stat().st_size
@@ -315,10 +315,34 @@ def test_another_server_has_seen_nothing_yet(own: Path, store: str, make_store: 
     assert content(other) == content(store)
 
 
+def test_the_place_in_another_journal_is_no_place(own: Path, store: str) -> None:
+    run_mirror(own, store)
+    lines = own.read_bytes().splitlines(keepends=True)
+    own.write_bytes(b"".join(lines[::-1]))  # as long as before, and something else
+    assert Mirror(own, store).owed == own.stat().st_size
+
+
+def test_a_store_is_made_where_there_is_none_and_by_one_alone(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
+    makers = [threading.Thread(target=record.ensure_database, args=(uri,)) for _ in range(2)]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join()
+    client = MlflowClient(uri, registry_uri=uri)
+    assert record.ensure_experiment(client, uri, "x") == record.ensure_experiment(client, uri, "x")
+    before = (tmp_path / "new" / "mlflow.db").stat().st_ino
+    record.ensure_database(uri)
+    assert (tmp_path / "new" / "mlflow.db").stat().st_ino == before
+    record.ensure_database("http://127.0.0.1:1")  # a server makes its own
+
+
 def test_an_address_with_a_password_is_not_written_down(own: Path) -> None:
-    mirror = Mirror(own, "http://me:secret@127.0.0.1:1")
-    mirror._save_place(0)
+    uri = "http://me:secret@127.0.0.1:1"
+    event, end = next(iterate_events(own))
+    Mirror(own, uri)._save_place(event, end)
     assert "secret" not in (own.parent / "mlflow.place").read_text()
+    assert Mirror(own, uri).owed == own.stat().st_size - end
 
 
 def test_following_a_journal_that_grows(tmp_path: Path, small: Path, store: str) -> None:

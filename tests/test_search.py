@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from pyarrow import csv
 from gsda.errors import BadInput
 from gsda.model import build_network
 from gsda.tasks import OFFICE31_CLASSES, Task
-from tune import driver
+from tune import driver, shelf, spec
+from tune.cluster import Share
 from tune.console import Console
 from tune.history import OPEN, History
 from tune.journal import Journal, read_events
@@ -201,15 +203,17 @@ def test_a_corrupt_image_is_named(refuse: Refuse, tree: Path) -> None:
     assert str(bad) in refuse(*own(tree))
 
 
-def test_a_corrupt_image_is_skipped_if_told(tree: Path, cache: Path) -> None:
+def test_a_corrupt_image_is_skipped_if_told(tree: Path, cache: Path, capsys: Capture) -> None:
     (tree / "right" / "b" / "1.png").write_bytes(b"no image")
     settings = Settings(data=tree, backbone="cnn", skip_bad_images=True, cache=cache)
     task = Task.parse("own/left2right")
-    spec = driver.describe(task, settings, "x", Console())
-    assert (spec["images"], spec["classes"]) == ([16, 15], 4)
-    assert spec["data_title"] == f"images in {tree}"
+    told = spec.specify(task, settings, Console())
+    assert (told["images"], told["classes"]) == ([16, 15], 4)
+    assert told["data_title"] == f"images in {tree}"
+    said = capsys.readouterr().out
+    assert "Left out 1 unreadable images of right:\n  b/1.png\n" in said
     with pytest.raises(BadInput, match=r"1\.png"):
-        driver.describe(task, replace(settings, skip_bad_images=False), "x", Console())
+        spec.specify(task, replace(settings, skip_bad_images=False), Console())
 
 
 def test_weights_of_another_network(refuse: Refuse, tree: Path, tmp_path: Path) -> None:
@@ -232,9 +236,9 @@ def test_real_images_are_described(real_data: Path, tmp_path: Path) -> None:
         weights=str(real_data / "weights" / "mobilenet_v2.pth"),
         cache=tmp_path,
     )
-    spec = driver.describe(Task.parse("office-caltech10/W2D"), settings, "x", Console())
-    assert (spec["images"], spec["classes"]) == ([295, 157], 10)
-    assert "not Office-31" in spec["data_title"]
+    told = spec.specify(Task.parse("office-caltech10/W2D"), settings, Console())
+    assert (told["images"], told["classes"]) == ([295, 157], 10)
+    assert "not Office-31" in told["data_title"]
 
 
 # Resuming, without training
@@ -245,9 +249,8 @@ def begun(here: Path, cache: Path, capsys: Capture) -> Path:
     """The folder of a search that was begun and did nothing yet."""
     task = Task.parse("glyph31/W2D")
     settings = Settings(cache=cache, seed=3, overrides={"steps": 6, "evaluate_every": 2})
-    spec = driver.describe(task, settings, "old", Console())
-    journal = Journal(here / "searches" / "old" / "journal.log")
-    journal.append("search", uuid="u", spec=spec)
+    told = spec.specify(task, settings, Console())
+    journal = shelf.claim(here / "searches", "old", task, told)
     journal.close()
     capsys.readouterr()
     return journal.path.parent
@@ -262,7 +265,7 @@ def test_an_existing_name_needs_resume(begun: Path, refuse: Refuse) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("--task W2D --name oldd", "check --name and --storage (there are: old)"),
+        ("--task W2D --name oldd", "there are old: check --name."),
         ("--task A2D --name old", "The search old is of glyph31/W2D, not of glyph31/A2D."),
         ("--task W2D --name old --seed 4", "--seed is 4, but old was begun with 3"),
         ("--task W2D --name old --seed 0", "--seed is 0, but old was begun with 3"),
@@ -279,34 +282,42 @@ def test_a_resume_that_contradicts(
     assert sentence in refuse(*arguments.split(), "--resume")
 
 
-def test_a_search_that_is_being_driven(begun: Path, refuse: Refuse) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"seed": 3},
+        {"overrides": {"steps": 6, "evaluate_every": 2}},
+        {"metric": "val/bnm", "backbone": "cnn", "dataset": "glyph31"},
+        {"trials": 20},
+        {"trials": 30, "max_hours": 1.0, "tracking_uri": "http://127.0.0.1:1", "promote": True},
+    ],
+)
+def test_a_resume_may_repeat_what_was_said(said: dict[str, Any], begun: Path) -> None:
+    history = History.of(read_events(begun / "journal.log")[0])
+    settings = Settings(resume=True, name="old", **said)
+    spec.check_resume(Task.parse("glyph31/W2D"), settings, history, Console())
+
+
+def test_a_search_that_is_being_driven(
+    begun: Path, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "connected", lambda address: nullcontext())
+    monkeypatch.setattr(driver, "share", lambda *_: Share("cpu", 1, 0))
     journal = Journal(begun / "journal.log")
     said = refuse("--task", "W2D", "--name", "old", "--resume")
     assert "The search old is being driven by another process" in said
     journal.close()
 
 
+def test_an_address_where_nobody_is(refuse: Refuse) -> None:
+    said = refuse("--task", "W2D", "--address", "127.0.0.1:1")
+    assert said.startswith("Nothing answers at --address 127.0.0.1:1 (")
+
+
 def test_a_damaged_journal(begun: Path, refuse: Refuse) -> None:
     path = begun / "journal.log"
     path.write_bytes(b"x" + path.read_bytes()[1:] + b"torn")
     assert "is damaged 0 bytes in: restore" in refuse("--task", "W2D", "--name", "old", "--resume")
-
-
-def test_a_search_that_never_began(begun: Path, refuse: Refuse) -> None:
-    (begun / "journal.log").write_bytes(b"")
-    assert "old never began: delete" in refuse("--task", "W2D", "--name", "old", "--resume")
-
-
-def test_names_count_up(here: Path) -> None:
-    task, settings = Task.parse("glyph31/W2D"), Settings()
-    assert driver._choose_folder(task, settings).name == "glyph31-W2D-001"
-    for name in ("glyph31-W2D-001", "glyph31-W2D-007", "glyph31-A2D-009", "glyph31-W2D-x"):
-        (here / "searches" / name).mkdir(parents=True)
-    folder = driver._choose_folder(task, settings)
-    assert folder == here / "searches" / "glyph31-W2D-008"
-    folder.mkdir()  # another search was faster
-    assert driver._claim(folder, settings).name == "glyph31-W2D-009"
-    assert driver._choose_folder(task, replace(settings, resume=True)).name == "glyph31-W2D-009"
 
 
 # A whole search

@@ -130,6 +130,8 @@ def test_places_are_what_a_resume_must_repeat() -> None:
     assert Settings().places() == []
     told = Settings(storage=Path("kept here"), tracking_uri="http://mlflow:5000").places()
     assert told == ["--storage", "kept here", "--tracking-uri", "http://mlflow:5000"]
+    secret = Settings(tracking_uri="http://me:secret@mlflow:5000").places()
+    assert secret == ["--tracking-uri", "http://mlflow:5000"]
 
 
 def test_choices_fall_back_to_defaults() -> None:
@@ -137,4 +139,15 @@ def test_choices_fall_back_to_defaults() -> None:
     assert Settings(metric="val/im").chosen_metric == "val/im"
     assert Settings().chosen_fields == ("alpha", "beta", "n_groups", "tau")
     assert Settings(search=("lr",)).chosen_fields == ("lr",)
-    assert Settings().with_name("b").name == "b"
+    assert Settings().chosen_max_failures == 2
+    assert Settings(max_failures=0).chosen_max_failures == 0
+    assert Settings(cache=Path("here")).chosen_cache == Path("here")
+
+
+def test_texts_are_taken_for_paths() -> None:
+    settings = Settings(data="some/where", storage="kept", cache="decoded")
+    assert (settings.data, settings.storage, settings.cache) == (
+        DATA,
+        Path("kept"),
+        Path("decoded"),
+    )

@@ -326,7 +326,7 @@ class Mirror:
             with self._journal.open("rb") as file:
                 file.seek(start)
                 line = file.read(offset - start)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return 0
         same = place["uri"] == _fingerprint(self._uri) and place["line"] == zlib.crc32(line)
         return offset if same else 0
