@@ -119,11 +119,11 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_damage_is_told(folder: Path) -> None:
     whole = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BadInput, match="is damaged .*: fetch it again"):
+    with pytest.raises(BadInput, match=r"is damaged .*: fetch it again"):
         load_bundle(folder)
     (folder / WEIGHTS).write_bytes(whole)
     (folder / MANIFEST).write_text("{")
-    with pytest.raises(BadInput, match="is damaged .*: fetch it again"):
+    with pytest.raises(BadInput, match=r"is damaged .*: fetch it again"):
         load_bundle(folder)
     (folder / MANIFEST).write_bytes(b"\xff\xfe{}")
     with pytest.raises(BadInput, match="is damaged"):
@@ -141,13 +141,13 @@ def test_a_manifest_of_something_else(text: str, folder: Path) -> None:
 def test_weights_that_do_not_fit_the_manifest(change: dict[str, Any], folder: Path) -> None:
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) | change
     (folder / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(BadInput, match="do not fit its manifest.json"):
+    with pytest.raises(BadInput, match=r"do not fit its manifest\.json"):
         load_bundle(folder)
 
 
 def test_weights_that_are_none(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(checkpoint.to_bytes([1, 2]))
-    with pytest.raises(BadInput, match="do not fit its manifest.json"):
+    with pytest.raises(BadInput, match=r"do not fit its manifest\.json"):
         load_bundle(folder)
 
 

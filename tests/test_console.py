@@ -276,8 +276,7 @@ def test_the_table_ranks_and_keeps_the_references(events: list[dict[str, Any]]) 
         *("rank trial alpha beta n_groups tau val/bnm".split()),
         *("target accuracy".split()),
     ]
-    finished = [t for t in history.in_state("COMPLETE")]
-    ranked = sorted(finished, key=lambda t: -t.final[scene.METRIC])
+    ranked = sorted(history.in_state("COMPLETE"), key=lambda t: -t.final[scene.METRIC])
     shown = [int(row.split()[1]) for row in rows]
     assert shown[:5] == [trial.number for trial in ranked[:5]]
     assert {0, 1} <= set(shown)

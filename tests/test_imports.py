@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import scene
 
+import gsda
 import tune.spec
 import tune.trainable
 from gsda.data.domain import Domain, Images
@@ -56,8 +57,6 @@ def test_what_an_import_costs(module: str, allowed: set[str]) -> None:
 def test_a_run_is_there_once_it_is_asked_for() -> None:
     assert "torch" in loaded("import gsda; gsda.Run")
     with pytest.raises(AttributeError, match="has no attribute 'Walk'"):
-        import gsda
-
         gsda.Walk  # noqa: B018
 
 

@@ -120,13 +120,15 @@ def test_weights_of_another_shape_or_with_more(network: Network, tmp_path: Path)
     with pytest.raises(BadInput, match=r"layer1.0.conv1.weight has shape \(64, 32, 3, 3\), not"):
         load_pretrained(network, "resnet18", save(tmp_path / "wide.pth", wide))
     deep = other_weights() | {"layer5.0.weight": torch.zeros(1)}
-    with pytest.raises(BadInput, match="it has a tensor layer5.0.weight, which resnet18 has not"):
+    with pytest.raises(
+        BadInput, match=r"it has a tensor layer5\.0\.weight, which resnet18 has not"
+    ):
         load_pretrained(network, "resnet18", save(tmp_path / "deep.pth", deep))
 
 
 def test_a_deeper_resnet_does_not_fit(network: Network, tmp_path: Path) -> None:
     deeper = trunk_of(build_network("resnet34", 5, 16, 0))
-    with pytest.raises(BadInput, match="it has a tensor layer1.2"):
+    with pytest.raises(BadInput, match=r"it has a tensor layer1\.2"):
         load_pretrained(network, "resnet18", save(tmp_path / "34.pth", deeper))
 
 

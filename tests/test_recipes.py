@@ -49,5 +49,5 @@ def test_the_callers_mistakes_are_refused() -> None:
         recommend(GLYPH, 31, n_groups=40)
     with pytest.raises(BadInput, match="Unknown backbone 'vgg'"):
         recommend(GLYPH, 31, "vgg")
-    with pytest.raises(BadInput, match="tau is 2.0"):
+    with pytest.raises(BadInput, match=r"tau is 2\.0"):
         recommend(GLYPH, 31, tau=2.0)

@@ -59,7 +59,7 @@ def test_the_claimed_journal_is_held(storage: Path) -> None:
 def test_a_taken_name_is_refused(storage: Path) -> None:
     begin(storage, "mine")
     for refuse in (lambda: check_free(storage, "mine"), lambda: begin(storage, "mine")):
-        with pytest.raises(BadInput, match="There is a search named mine in .*: add --resume"):
+        with pytest.raises(BadInput, match=r"There is a search named mine in .*: add --resume"):
             refuse()
     check_free(storage, "other")
     check_free(storage, None)
@@ -104,5 +104,5 @@ def test_killed_while_beginning_it_is_not_there(
 
 def test_a_place_that_cannot_hold_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(BadInput, match="cannot be kept in .*: choose another --storage"):
+    with pytest.raises(BadInput, match=r"cannot be kept in .*: choose another --storage"):
         begin(tmp_path / "file", "mine")

@@ -91,12 +91,12 @@ def drive(prepared: Prepared, console: Console) -> Result:
             before anything was written.
     """
     settings = prepared.settings
-    with _sigterm_as_interrupt():
-        if not _has_work(prepared):
-            return _run(prepared, _open(prepared), _NOWHERE, console)
-        with connected(settings.address):
-            wanted = share(settings.device, settings.cpus_per_trial, settings.gpus_per_trial)
-            return _run(prepared, _open(prepared), wanted, console)
+    if not _has_work(prepared):
+        return _run(prepared, _open(prepared), _NOWHERE, console)
+    # The signal only once Ray is there: it takes SIGTERM for itself when it starts.
+    with connected(settings.address), _sigterm_as_interrupt():
+        wanted = share(settings.device, settings.cpus_per_trial, settings.gpus_per_trial)
+        return _run(prepared, _open(prepared), wanted, console)
 
 
 def _has_work(prepared: Prepared) -> bool:
