@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gsda.cli_data import add_data_commands
 from gsda.errors import BadInput
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code (0 done, 2 bad use)."""
+    """The command line; returns the exit code (0 done, 1 data is missing, 2 bad use)."""
     options = build_parser().parse_args(arguments)
     try:
-        options.run(options)
+        status: int = options.run(options)
     except BadInput as error:
         print(f"gsda: {error}", file=sys.stderr)
         return 2
-    return 0
+    return status
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,10 +36,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--skip-bad-images", action="store_true", help="leave out unreadable files, and name them"
     )
     predict.set_defaults(run=_predict)
+    add_data_commands(commands)
     return parser
 
 
-def _predict(options: Any) -> None:
+def _predict(options: Any) -> int:
     if options.output is not None and options.output.suffix not in (".csv", ".parquet"):
         raise BadInput(f"--output is {options.output}: name a .csv or a .parquet file.")
     from gsda.predict import find_model, predict_files, write_table
@@ -48,3 +50,4 @@ def _predict(options: Any) -> None:
     write_table(table, options.output)
     for sentence in bad:
         print(f"gsda: skipped: {sentence}", file=sys.stderr)
+    return 0

@@ -31,17 +31,32 @@ def read_raw(data: Path, kind: str, size: int) -> tuple[int, Iterator[Row]]:
     Raises:
         BadInput: its files are damaged.
     """
+    dataset = _open(data, kind)
+    return len(dataset), _rows(dataset, kind, size)
+
+
+def raw_labels(data: Path, kind: str) -> list[int]:
+    """The labels alone.
+
+    Raises:
+        BadInput: its files are damaged.
+    """
+    dataset = _open(data, kind)
+    labels = dataset.labels if kind == "SVHN" else dataset.targets
+    return [int(label) for label in labels]
+
+
+def _open(data: Path, kind: str) -> Any:
     from torchvision import datasets
 
     try:
-        dataset = getattr(datasets, kind)(str(data), download=False, **RAW[kind][1])
+        return getattr(datasets, kind)(str(data), download=False, **RAW[kind][1])
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise BadInput(
             f"{data / RAW[kind][0]} cannot be read as {kind} ({reason}): "
             f"remove it, and let torchvision.datasets.{kind} download it anew."
         ) from error
-    return len(dataset), _rows(dataset, kind, size)
 
 
 def _rows(dataset: Any, kind: str, size: int) -> Iterator[Row]:
