@@ -80,13 +80,22 @@ def _check(options: Any) -> int:
 def _reported(finding: Any) -> Iterator[str]:
     if finding.place:
         n, classes = sum(finding.counts.values()), len(finding.counts)
-        yield f"{finding.domain}: {n} images, {classes} classes, in {finding.place}"
-        each = ", ".join(f"{name} {count}" for name, count in finding.counts.items())
-        yield textwrap.fill(each, 98, initial_indent="  ", subsequent_indent="  ")
+        of = "" if finding.total is None else f" of {finding.total}"
+        yield f"{finding.domain}: {n}{of} images, {classes} classes, in {finding.place}"
+        each = (_counted(name, n, finding.expected) for name, n in finding.counts.items())
+        text = ", ".join(each).replace(" ", "\0")
+        filled = textwrap.fill(
+            text.replace(",\0", ", "), 98, initial_indent="  ", subsequent_indent="  "
+        )
+        yield filled.replace("\0", " ")
     else:
-        yield f"{finding.domain}: not found"
+        yield f"{finding.domain}: missing"
     for problem in finding.problems:
         yield f"  ! {problem}"
+
+
+def _counted(name: str, n: int, expected: Any) -> str:
+    return f"{name} {n}" if expected.get(name, n) == n else f"{name} {n} of {expected[name]}"
 
 
 def _prepare(options: Any) -> int:

@@ -1,12 +1,13 @@
 """Compare a user's copy of a benchmark with its published counts; nothing is decoded."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from gsda.data.digits import find_raw, raw_labels
 from gsda.data.folders import scan
+from gsda.data.listing import some
 from gsda.errors import BadInput
 from gsda.tasks import Benchmark
 
@@ -19,34 +20,39 @@ class Finding:
         domain: its short name, and in which role, if only in one.
         place: the folder, list or file that it was found in; "" where it was not.
         counts: images of each class.
+        expected: what is published of them, class by class, as far as it is.
+        total: images published of the domain, None where nothing is.
         problems: what is missing, or too much; empty for an intact copy.
     """
 
     domain: str
     place: str
     counts: Mapping[str, int]
+    expected: Mapping[str, int]
+    total: int | None
     problems: tuple[str, ...]
 
 
 def check(benchmark: Benchmark, data: Path) -> list[Finding]:
     """A finding for each domain of `benchmark` in the folder `data`, and for each as a target."""
-    findings = []
+    findings: list[Finding] = []
     for domain in benchmark.domains:
         try:
             place, counts = _count(benchmark, data, domain)
         except BadInput as error:
-            findings.append(Finding(domain, "", {}, (str(error),)))
+            findings.append(Finding(domain, "", {}, {}, None, (str(error),)))
             continue
         names = list(benchmark.classes or sorted(counts))
         expected = dict(zip(names, benchmark.class_counts.get(domain, ()), strict=False))
-        sources = {task.source for task in benchmark.tasks()}
-        targets = {task.target for task in benchmark.tasks()}
-        if domain in sources or not benchmark.target_classes:
-            problems = _compare(counts, names, expected, benchmark, benchmark.counts.get(domain))
-            findings.append(Finding(domain, place, counts, tuple(problems)))
-        if domain in targets and benchmark.target_classes:
+        total = benchmark.counts.get(domain)
+        findings.append(_compare(domain, place, counts, expected, total, benchmark.n_classes))
+        if benchmark.target_classes:
             kept = [names[k] for k in benchmark.target_classes if k < len(names)]
-            findings.append(_as_target(benchmark, domain, place, counts, kept))
+            left = {name: counts[name] for name in kept}
+            expected = {name: expected[name] for name in kept if name in expected}
+            total, role = benchmark.target_counts.get(domain), f"{domain} as target"
+            n = len(benchmark.target_classes)
+            findings.append(_compare(role, place, left, expected, total, n))
     return findings
 
 
@@ -65,35 +71,24 @@ def _count(benchmark: Benchmark, data: Path, domain: str) -> tuple[str, dict[str
 
 
 def _compare(
+    domain: str,
+    place: str,
     counts: Mapping[str, int],
-    names: list[str],
     expected: Mapping[str, int],
-    benchmark: Benchmark,
     total: int | None,
-) -> Iterator[str]:
-    found = sum(counts.values())
+    n_classes: int,
+) -> Finding:
+    found, there = sum(counts.values()), sum(n > 0 for n in counts.values())
+    problems = []
     if total is not None and found != total:
-        yield f"{_difference(found, total)} of {total} images"
-    if len(names) != benchmark.n_classes:
-        difference = _difference(len(names), benchmark.n_classes)
-        yield f"{difference} of {benchmark.n_classes} classes"
-    for name in names:
-        if name in expected and counts[name] != expected[name]:
-            yield f"{name} has {counts[name]} of {expected[name]} images"
-        elif not counts[name]:
-            yield f"{name} has no images"
+        problems.append(f"{_difference(found, total)} of {total} images")
+    if there != n_classes:
+        problems.append(f"{_difference(there, n_classes)} of {n_classes} classes")
+    wrong = [name for name, n in counts.items() if n != expected.get(name, n or -1)]
+    if wrong:
+        problems.append(f"other counts in {some(wrong)}")
+    return Finding(domain, place, counts, expected, total, tuple(problems))
 
 
 def _difference(found: int, expected: int) -> str:
     return f"{expected - found} missing" if found < expected else f"{found - expected} too many"
-
-
-def _as_target(
-    benchmark: Benchmark, domain: str, place: str, counts: Mapping[str, int], kept: list[str]
-) -> Finding:
-    left = {name: counts[name] for name in kept}
-    total = benchmark.target_counts.get(domain)
-    problems = [f"{name} has no images" for name, n in left.items() if not n]
-    if total is not None and sum(left.values()) != total:
-        problems.insert(0, f"{_difference(sum(left.values()), total)} of {total} images")
-    return Finding(f"{domain} as target", place, left, tuple(problems))
