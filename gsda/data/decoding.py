@@ -77,16 +77,17 @@ def _square(image: Image.Image, size: int) -> UInt8:
     # Threads decode side by side, but the memory of a huge image is taken only once at a time.
     with _Decoding.huge if image.width * image.height > HUGE else nullcontext():
         image.load()
-        small = _small_rgb(image, size).resize((size, size), Image.Resampling.BILINEAR)
+        small = _small_rgb(image, size)
     turn = _UPRIGHT.get(_orientation(image))
     return np.array(small if turn is None else small.transpose(turn), dtype=np.uint8)
 
 
 def _small_rgb(image: Image.Image, size: int) -> Image.Image:
-    """As RGB; a huge one averaged strip by strip to about twice `size`, so that the memory needed
-    beside the decoded pixels is that of a strip."""
+    """As an RGB square; a huge one is averaged strip by strip to about twice `size` first, so that
+    the memory needed beside the decoded pixels is that of a strip."""
+    square, how = (size, size), Image.Resampling.BILINEAR
     if image.width * image.height <= HUGE:
-        return _rgb(image, _grey_range([image]))
+        return _rgb(image, _grey_range([image])).resize(square, how)
     by = max(1, image.width // (2 * size)), max(1, image.height // (2 * size))
     rows = max(1, HUGE // (8 * image.width * by[1])) * by[1]
     boxes = [
@@ -96,7 +97,8 @@ def _small_rgb(image: Image.Image, size: int) -> Image.Image:
     small = Image.new("RGB", (-(-image.width // by[0]), -(-image.height // by[1])))
     for box in boxes:
         small.paste(_rgb(image.crop(box), span).reduce(by), (0, box[1] // by[1]))
-    return small
+    # The last row and column may stand for fewer pixels than the others.
+    return small.resize(square, how, (0, 0, image.width / by[0], image.height / by[1]))
 
 
 def _orientation(image: Image.Image) -> int:
