@@ -7,20 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gsda.cli_data import add_data_commands
 from gsda.errors import BadInput
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code (0 done, 2 bad use)."""
+    """The command line; returns the exit code (0 done, 1 data is missing, 2 bad use)."""
     options = build_parser().parse_args(arguments)
     try:
-        options.run(options)
+        status: int = options.run(options)
     except BadInput as error:
         print(f"gsda: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+        return 0
+    return status
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,10 +40,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--skip-bad-images", action="store_true", help="leave out unreadable files, and name them"
     )
     predict.set_defaults(run=_predict)
+    add_data_commands(commands)
     return parser
 
 
-def _predict(options: Any) -> None:
+def _predict(options: Any) -> int:
     if options.output is not None and options.output.suffix not in (".csv", ".parquet"):
         raise BadInput(f"--output is {options.output}: name a .csv or a .parquet file.")
     from gsda.predict import find_model, predict_files, write_table
@@ -51,3 +54,4 @@ def _predict(options: Any) -> None:
     write_table(table, options.output)
     for sentence in bad:
         print(f"gsda: skipped: {sentence}", file=sys.stderr)
+    return 0

@@ -11,6 +11,9 @@ LEVELS = ("dom", "grp", "cls")
 SYNC_READINGS = ("batch", "squared", "relative", "sample")
 TARGET_SAMPLINGS = ("uniform", "pseudo")
 PASSES = ("separate", "shared")
+CROPS = ("random", "centre")
+FEATURES = ("trained", "frozen")
+CLASS_WEIGHTINGS = ("none", "pada")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class Config:
         batch_size: images of each domain in a step.
         steps: iterations of the alternation.
         evaluate_every: steps between evaluations, and the rungs at which a search may stop a run.
+        crop: "random" crops in training, or "centre" in training too (VisDA-2017).
+        features: "trained" trains the backbone with the rest; "frozen" trains bottleneck, C and D
+            on what the pretrained backbone gives for centre crops, computed once and cached.
+        class_weighting: "none", or "pada": see `gsda.partial`, for targets with fewer classes.
         target_sampling: "uniform", or "pseudo" (class-balanced over confident pseudo labels).
         seed: of initialisation, sampling and augmentation.
         group_seed: of the division of the classes into groups.
@@ -64,6 +71,9 @@ class Config:
     batch_size: int = 32
     steps: int = 10_000
     evaluate_every: int = 1_000
+    crop: str = "random"
+    features: str = "trained"
+    class_weighting: str = "none"
     target_sampling: str = "uniform"
     seed: int = 0
     group_seed: int = 0
@@ -87,6 +97,9 @@ class Config:
             _require(self, name, 0 <= getattr(self, name) < 2**63, "in [0, 2^63)")
         _require_choice(self, "sync", SYNC_READINGS)
         _require_choice(self, "passes", PASSES)
+        _require_choice(self, "crop", CROPS)
+        _require_choice(self, "features", FEATURES)
+        _require_choice(self, "class_weighting", CLASS_WEIGHTINGS)
         _require_choice(self, "target_sampling", TARGET_SAMPLINGS)
         ordered = tuple(level for level in LEVELS if level in self.levels)
         known = len(set(self.levels)) == len(ordered) == len(self.levels)

@@ -75,9 +75,17 @@ def draw_groups(n_classes: int, n_groups: int, seed: int) -> Tensor:
     return groups
 
 
-def source_classification(logits_s: Tensor, y_s: Tensor) -> Tensor:
-    """Eq. 3, L^s: mean cross entropy of logits_s (B_s, r) against labels y_s (B_s,)."""
-    return F.cross_entropy(logits_s, y_s)
+def source_classification(
+    logits_s: Tensor, y_s: Tensor, importance_s: Tensor | None = None
+) -> Tensor:
+    """Eq. 3, L^s: mean cross entropy of logits_s (B_s, r) against labels y_s (B_s,).
+
+    Args:
+        importance_s: (B_s,) weight of each sample (see `gsda.partial`), None for 1.
+    """
+    if importance_s is None:
+        return F.cross_entropy(logits_s, y_s)
+    return (importance_s * F.cross_entropy(logits_s, y_s, reduction="none")).mean()
 
 
 def target_entropy(logits_t: Tensor) -> Tensor:
@@ -86,9 +94,16 @@ def target_entropy(logits_t: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(dim=1).mean()
 
 
-def classification(logits_s: Tensor, y_s: Tensor, logits_t: Tensor, alpha: float) -> Tensor:
+def classification(
+    logits_s: Tensor,
+    y_s: Tensor,
+    logits_t: Tensor,
+    alpha: float,
+    importance_s: Tensor | None = None,
+) -> Tensor:
     """Eq. 5: L^c = L^s + alpha L^t."""
-    return source_classification(logits_s, y_s) + alpha * target_entropy(logits_t)
+    L_s = source_classification(logits_s, y_s, importance_s)
+    return L_s + alpha * target_entropy(logits_t)
 
 
 def confident(p_t: Tensor, tau: float) -> Tensor:

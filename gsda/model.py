@@ -45,6 +45,11 @@ def _build_trunk(name: str) -> nn.Module:
     return trunk
 
 
+def _build_neck(backbone: str, bottleneck: int) -> nn.Module:
+    width = find_backbone(backbone).width
+    return nn.Sequential(nn.Linear(width, bottleneck), nn.BatchNorm1d(bottleneck), nn.ReLU())
+
+
 class Network(nn.Module):
     """E (Eq. 1: backbone, then a bottleneck of width d with batch norm and ReLU) and C (Eq. 2).
 
@@ -55,11 +60,8 @@ class Network(nn.Module):
 
     def __init__(self, backbone: str, n_classes: int, bottleneck: int) -> None:
         super().__init__()
-        entry = find_backbone(backbone)
-        neck = nn.Sequential(
-            nn.Linear(entry.width, bottleneck), nn.BatchNorm1d(bottleneck), nn.ReLU()
-        )
         self.E = nn.Sequential()
+        neck = _build_neck(backbone, bottleneck)
         self.E.add_module("backbone", _build_trunk(backbone))
         self.E.add_module("bottleneck", neck)
         self.C = nn.Linear(bottleneck, n_classes)
@@ -76,6 +78,39 @@ class Network(nn.Module):
     def new_parameters(self) -> list[nn.Parameter]:
         """Parameters of the bottleneck and of C."""
         return [*self.E.get_submodule("bottleneck").parameters(), *self.C.parameters()]
+
+
+class Head(Network):
+    """Bottleneck and C alone, on the features (N, width) of a frozen backbone."""
+
+    def __init__(self, backbone: str, n_classes: int, bottleneck: int) -> None:
+        nn.Module.__init__(self)
+        self.E = nn.Sequential()
+        self.E.add_module("bottleneck", _build_neck(backbone, bottleneck))
+        self.C = nn.Linear(bottleneck, n_classes)
+        self._sizes = backbone, n_classes, bottleneck
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """None: they are frozen, and not even here."""
+        return []
+
+    def complete(self, weights: str) -> Network:
+        """The whole network, from images on; its bottleneck and C are copies.
+
+        Raises:
+            BadInput: as `load_pretrained`.
+        """
+        whole = Network(*self._sizes)
+        load_pretrained(whole, self._sizes[0], weights)
+        whole.load_state_dict(self.state_dict(), strict=False)
+        return whole
+
+
+def build_head(backbone: str, n_classes: int, bottleneck: int, seed: int) -> Head:
+    """A `Head` with freshly drawn weights, a function of `seed`; no global generator is moved."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Head(backbone, n_classes, bottleneck)
 
 
 def build_network(backbone: str, n_classes: int, bottleneck: int, seed: int) -> Network:

@@ -10,9 +10,9 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from gsda.bundle import CHUNK, MANIFEST, Predictor, load_bundle
+from gsda.data.decoding import decode
 from gsda.data.domain import UInt8
 from gsda.data.load import iterate_files
-from gsda.data.store import decode
 from gsda.errors import BadInput
 from gsda.tracking import SQLITE, choose_tracking_uri, hide_password
 

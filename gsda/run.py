@@ -9,17 +9,18 @@ from torch import Tensor
 from gsda.backbones import find_backbone
 from gsda.config import Config
 from gsda.data import sampling
-from gsda.data.domain import Images, Pair
+from gsda.data.domain import Images, Int64, Pair
 from gsda.data.transforms import centre_crop, normalise, random_crop_flip
-from gsda.errors import BadCheckpoint, NonFinite
+from gsda.errors import BadCheckpoint, BadInput, NonFinite
 from gsda.methods import find_method
-from gsda.model import build_network, load_pretrained
+from gsda.model import Head, Network, build_head, build_network, load_pretrained
 from gsda.monitor import summarise_predictions
 from gsda.oracle import Oracle
+from gsda.partial import class_weights
 from gsda.tasks import Task
 from gsda.validators import VALIDATORS, Outputs, validate
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class Run:
@@ -41,7 +42,8 @@ class Run:
         """Set up a run at step 0, a function of the arguments alone.
 
         Args:
-            pair: labelled source, unlabelled target.
+            pair: labelled source, unlabelled target; for `config.features` "frozen", what
+                `gsda.features.freeze` makes of them.
             oracle: sealed target labels, for `oracle/` metrics; None where nobody knows them.
             pretrained: False leaves pretrained weights out, where a checkpoint will follow.
 
@@ -53,14 +55,35 @@ class Run:
         self.task, self.config, self.pair, self.oracle = task, config, pair, oracle
         self.device = torch.device(device)
         self._backbone = find_backbone(config.backbone)
-        network = build_network(config.backbone, n_classes, config.bottleneck, config.seed)
-        if pretrained:
-            load_pretrained(network, config.backbone, config.weights)
-        self.method = find_method(config.method)(network, config, n_classes)
+        self.method = find_method(config.method)(self._build(pretrained), config, n_classes)
         self.method.to(self.device)
         self.step_count = 0
         self._labels = torch.from_numpy(pair.source.labels)
         self._set_samplers()
+
+    def _build(self, pretrained: bool) -> Network:
+        """What is to be trained: all of E and C, or what stands on cached features."""
+        config = self.config
+        frozen = config.features == "frozen"
+        for images in (self.pair.source.images, self.pair.target):
+            if frozen != (images.size == 0):
+                raise BadInput(
+                    f"features is {config.features!r}, but the data is "
+                    f"{'images' if frozen else 'features'}: pass it through gsda.features.freeze."
+                )
+        sizes = config.backbone, len(self.pair.classes), config.bottleneck
+        if frozen:
+            return build_head(*sizes, config.seed)
+        network = build_network(*sizes, config.seed)
+        if pretrained:
+            load_pretrained(network, config.backbone, config.weights)
+        return network
+
+    @property
+    def network(self) -> Network:
+        """E and C from images on, as a bundle holds them; with frozen features, put together."""
+        network = self.method.network
+        return network.complete(self.config.weights) if isinstance(network, Head) else network
 
     def _set_samplers(self) -> None:
         seeds = np.random.SeedSequence(self.config.seed).generate_state(3, dtype=np.uint32).tolist()
@@ -104,11 +127,23 @@ class Run:
         return logs
 
     def _fetch(self, images: Images, chosen: Tensor) -> Tensor:
-        """Augmented and normalised images (B, 3, crop, crop), on the device."""
+        """Augmented and normalised images (B, 3, crop, crop), or features, on the device."""
         entry = self._backbone
         raw = torch.from_numpy(images.gather(chosen.numpy())).to(self.device)
+        if images.size == 0:
+            return raw
+        if self.config.crop == "centre":
+            raw = centre_crop(raw, entry.crop)
         cropped = random_crop_flip(raw, entry.crop, entry.flip, self._augment)
         return normalise(cropped, entry.normalise)
+
+    def _fetch_whole(self, images: Images, indices: Int64) -> Tensor:
+        """The same without augmentation."""
+        entry = self._backbone
+        raw = torch.from_numpy(images.gather(indices)).to(self.device)
+        if images.size == 0:
+            return raw
+        return normalise(centre_crop(raw, entry.crop), entry.normalise)
 
     def _check_finite(self, values: dict[str, float], when: str) -> None:
         for name, value in values.items():
@@ -118,8 +153,9 @@ class Run:
     def evaluate(self) -> dict[str, float]:
         """Scores of the model as it stands, all label-free but those called `oracle/...`.
 
-        Pseudo labels are refreshed; with `target_sampling="pseudo"` the next batches of the
-        target are drawn from the confident ones, balanced over their classes (section 3.1).
+        Pseudo labels are refreshed, and the class weights with `class_weighting="pada"`. With
+        `target_sampling="pseudo"` the next batches of the target are drawn from the confident
+        pseudo labels, balanced over their classes (section 3.1).
 
         Raises:
             NonFinite: the predictions are not numbers any more.
@@ -130,6 +166,8 @@ class Run:
         metrics = {f"val/{name}": score for name, score in self._validate(outputs).items()}
         metrics |= summarise_predictions(outputs.p, self.config.tau, self.pair.classes)
         self._refresh_pseudo_labels(outputs.p)
+        if self.config.class_weighting == "pada":
+            self.method.class_weights = class_weights(outputs.p).to(self.device)
         if self.oracle is not None:
             metrics |= self.oracle.score(outputs.logits.argmax(dim=1))
         return metrics
@@ -139,15 +177,14 @@ class Run:
 
     def predict(self, images: Images) -> Outputs:
         """Features (N, d) and logits (N, r) of all of `images`, on the CPU."""
-        network, entry = self.method.network, self._backbone
+        network = self.method.network
         network.eval()
         features, logits = [], []
-        chunk = 64 if entry.crop > 64 else 512
+        chunk = 64 if images.size > 64 else 512
         with torch.inference_mode():
             for start in range(0, len(images), chunk):
                 indices = np.arange(start, min(start + chunk, len(images)))
-                raw = torch.from_numpy(images.gather(indices)).to(self.device)
-                f, z = network(normalise(centre_crop(raw, entry.crop), entry.normalise))
+                f, z = network(self._fetch_whole(images, indices))
                 features.append(f.cpu())
                 logits.append(z.cpu())
         return Outputs(torch.cat(features), torch.cat(logits))
@@ -176,6 +213,7 @@ class Run:
             "step": self.step_count,
             "method": self.method.state_dict(),
             "pseudo": self._pseudo,
+            "class_weights": self.method.class_weights,
             "source": self._source.state_dict(),
             "target": self._target.state_dict(),
             "augment": self._augment.get_state(),
@@ -197,6 +235,8 @@ class Run:
         self.method.load_state_dict(state["method"])
         self.step_count = int(state["step"])
         self._pseudo = state["pseudo"]
+        weights = state["class_weights"]
+        self.method.class_weights = None if weights is None else weights.to(self.device)
         self._source.load_state_dict(state["source"])
         self._target.redraw(self._draw_target())
         self._target.load_state_dict(state["target"])

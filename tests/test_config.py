@@ -31,6 +31,9 @@ BAD = [
     ("sync", ""),
     ("passes", "both"),
     ("target_sampling", "balanced"),
+    ("crop", "center"),
+    ("features", "none"),
+    ("class_weighting", "PADA"),
     *[
         ("levels", value)
         for value in (("dom", "dom"), ("domain",), ("dom", "grp", "cls", "x"), "dom")
@@ -56,6 +59,9 @@ GOOD = [
     ("levels", ()),
     ("target_sampling", "pseudo"),
     ("passes", "shared"),
+    ("crop", "centre"),
+    ("features", "frozen"),
+    ("class_weighting", "pada"),
 ]
 
 

@@ -239,7 +239,7 @@ import os, sys
 from pathlib import Path
 from gsda.data.folders import task_listings
 from gsda.data.load import iterate_files
-from gsda.data.store import decode
+from gsda.data.decoding import decode
 from gsda.errors import BadInput
 from gsda.tasks import Task
 data = Path(sys.argv[1])

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from gsda.data import store as store_module
+from gsda.data.decoding import decode
 from gsda.data.domain import Domain
 from gsda.data.folders import scan
 from gsda.data.load import (
@@ -28,7 +29,7 @@ from gsda.data.load import (
     load_pair,
     prepare,
 )
-from gsda.data.store import Store, decode
+from gsda.data.store import Store
 from gsda.errors import BadInput
 from gsda.tasks import BENCHMARKS, Task
 
@@ -447,7 +448,7 @@ def test_importing_the_data_layer_is_light() -> None:
 @needs_real
 def test_real_digits(tmp_path: Path) -> None:
     spec = DataSpec(Path(REAL or "") / "digits", tmp_path, 16)
-    source, target = load_domains(Task.parse("digits/mnist2usps"), spec)
+    source, target = load_domains(Task.parse("digits/M2U"), spec)
     assert (len(source), len(target)) == (2000, 1800)
     assert source.classes == target.classes == tuple("0123456789")
     usps = target.images.gather(np.arange(1800))

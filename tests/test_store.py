@@ -17,9 +17,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from gsda.data import decoding
 from gsda.data import store as store_module
+from gsda.data.decoding import decode
 from gsda.data.domain import UInt8
-from gsda.data.store import ROWS_PER_BATCH, Row, Store, decode, open_domain, write_store
+from gsda.data.store import ROWS_PER_BATCH, Row, Store, open_domain, write_store
 from gsda.errors import BadInput
 
 SIZE = 8
@@ -381,7 +383,7 @@ def test_big_jpeg_is_close_to_full_decoding(
     smooth = Image.fromarray(random_images(1)[0]).resize((1200, 900), Image.Resampling.BICUBIC)
     smooth.save(tmp_path / "x.jpg", quality=95)
     sizes = []
-    monkeypatch.setattr(store_module, "_rgb", lambda image: sizes.append(image.size) or image)
+    monkeypatch.setattr(decoding, "_rgb", lambda image, _: sizes.append(image.size) or image)
     reduced = decode(tmp_path / "x.jpg", 32).astype(int)
     assert sizes == [(150, 113)], "decoded at an eighth, which is still twice what is wanted"
     with Image.open(tmp_path / "x.jpg") as image:

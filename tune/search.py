@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from tune.driver import Result
 
 
+# Options that are fields of `Config`, not searched ones.
+_TRAINING = (
+    "steps evaluate_every batch_size features class_weighting target_sampling passes sync".split()
+)
+
+
 def search(task: Task, **options: Any) -> "Result":
     """Search one task from Python; `options` are those of the command line (`Settings`).
 
@@ -52,7 +58,7 @@ def search(task: Task, **options: Any) -> "Result":
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = vars(build_parser().parse_args(arguments))
-    texts = options.pop("task")
+    texts = options.pop("task") or []
     try:
         settings = _read(options)
         tasks = resolve_tasks(texts, settings)
@@ -69,10 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read(options: dict[str, Any]) -> Settings:
-    overrides = {
-        name: options.pop(name)
-        for name in ("steps", "evaluate_every", "batch_size", "target_sampling", "passes", "sync")
-    }
+    overrides = {name: options.pop(name) for name in _TRAINING}
     overrides |= {name: options.pop(f"fix_{name}") for name in SEARCHABLE}
     options["overrides"] = {name: value for name, value in overrides.items() if value is not None}
     if options["search"] is not None:
@@ -101,11 +104,12 @@ def _add_data(group: Any) -> None:
     group.add_argument(
         "--task",
         nargs="+",
-        required=True,
         metavar="TASK",
         help="A2D, a qualified office31/A2D, several, or all",
     )
     group.add_argument("--dataset", help="default: glyph31 (built in), or office31 with --data")
+    group.add_argument("--source", help="a folder of --data, of a task of one's own")
+    group.add_argument("--target", help="another; its images need no classes")
     group.add_argument("--data", type=Path, help="folder of the domains: DIR/<domain>/<class>/*")
     group.add_argument(
         "--backbone", help="default: cnn for built-in data, resnet50 for photographs"
@@ -136,6 +140,8 @@ def _add_training(group: Any) -> None:
     group.add_argument("--evaluate-every", type=int, help="iterations between evaluations")
     group.add_argument("--batch-size", type=int, help="images of each domain in a step")
     group.add_argument("--target-sampling", help="uniform or pseudo")
+    group.add_argument("--features", help="trained, or frozen: cached once, trials take seconds")
+    group.add_argument("--class-weighting", help="none, or pada: for targets of fewer classes")
     group.add_argument("--passes", help="separate or shared passes of the domains through E")
     group.add_argument("--sync", help="reading of Eq. 10 and 11: batch, squared, relative, sample")
     for name in SEARCHABLE:

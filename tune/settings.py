@@ -9,7 +9,7 @@ from gsda.backbones import find_backbone
 from gsda.config import Config
 from gsda.data.load import default_cache
 from gsda.errors import BadInput
-from gsda.tasks import BENCHMARKS, Task
+from gsda.tasks import BENCHMARKS, Task, own_task
 from gsda.tracking import hide_password
 from gsda.validators import DEFAULT_METRIC, check_metric
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
@@ -28,6 +28,7 @@ class Settings:
 
     Attributes:
         trials: settings to search, beside the reference trials.
+        source, target: folders of `data` that hold the domains of a task of one's own.
         overrides: fields of `Config` that the user fixed.
     """
 
@@ -52,6 +53,8 @@ class Settings:
     skip_bad_images: bool = False
     max_failures: int | None = None
     cache: Path | None = None
+    source: str | None = None
+    target: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -129,11 +132,23 @@ def resolve_tasks(texts: list[str], settings: Settings) -> list[Task]:
     Raises:
         BadInput: an unknown task or dataset, or a qualified id that contradicts the flags.
     """
+    if settings.source is not None or settings.target is not None:
+        return [_own(texts, settings)]
+    if not texts:
+        raise BadInput("No task is named: give --task A2D, or --data with --source and --target.")
     tasks: list[Task] = []
     for text in texts:
         found = _all_tasks(settings) if text == "all" else [_resolve(text, settings)]
         tasks += [task for task in found if task not in tasks]
     return tasks
+
+
+def _own(texts: list[str], settings: Settings) -> Task:
+    if settings.data is None or settings.source is None or settings.target is None:
+        raise BadInput("--source and --target name two folders of --data: give all three.")
+    if texts:
+        raise BadInput("--source and --target make the task: leave --task out.")
+    return own_task(settings.data, settings.source, settings.target, settings.dataset)
 
 
 def _resolve(text: str, settings: Settings) -> Task:

@@ -9,9 +9,10 @@ from typing import Any
 import gsda
 from gsda.backbones import find_backbone
 from gsda.config import Config, source_only
-from gsda.data.domain import Domain
+from gsda.data.domain import Domain, Pair
 from gsda.data.load import DataSpec, identity, load_domains
 from gsda.errors import BadInput
+from gsda.features import freeze
 from gsda.model import build_network, load_pretrained
 from gsda.recipes import default_backbone, recommend
 from gsda.tasks import BENCHMARKS, Task
@@ -44,12 +45,15 @@ def specify(task: Task, settings: Settings, console: Console) -> dict[str, Any]:
         cache=settings.chosen_cache.resolve(),
         size=find_backbone(backbone).size,
         skip_bad=settings.skip_bad_images,
+        source_folder=settings.source or "",
+        target_folder=settings.target or "",
     )
     source, target = load_domains(task, data, console.preparing)
     _tell_skipped(source, target, console)
     n_classes = len(source.classes)
     base = _base(task, settings, n_classes, backbone)
     _check_weights(base, n_classes)
+    freeze(Pair(source, target.images), base, data.cache, progress=console.preparing)
     build_space(settings.chosen_fields, n_classes)
     known = BENCHMARKS.get(task.dataset)
     return {

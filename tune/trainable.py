@@ -22,6 +22,7 @@ from gsda.config import Config
 from gsda.data.domain import Domain, Pair
 from gsda.data.load import DataSpec, identity, load_domains
 from gsda.errors import BadCheckpoint, BadInput, NonFinite
+from gsda.features import freeze
 from gsda.oracle import Oracle
 from gsda.run import Run
 from gsda.tasks import Task
@@ -127,10 +128,11 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         if identity(source, target) != order.digest:
             raise BadInput(f"the images of {task} on {os.uname().nodename} are not the search's")
         state, complaints = load_newest(folder)
+        config = Config.from_dict(order.config)
         run = Run(
             task,
-            Config.from_dict(order.config),
-            Pair(source, target.images),
+            config,
+            freeze(Pair(source, target.images), config, spec.cache, device=order.device),
             Oracle(target),
             device=order.device,
             pretrained=state is None,
@@ -192,7 +194,7 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
             "config": run.config.to_dict(),
             "data": [run.pair.source.images.digest, run.pair.target.digest],
         }
-        save_bundle(Path(self._order.folder) / MODEL_FOLDER, run.method.network, manifest)
+        save_bundle(Path(self._order.folder) / MODEL_FOLDER, run.network, manifest)
 
     def _explain(self, error: Exception) -> str:
         """A sentence; for what is no known failure, the traceback goes to the trial's folder."""

@@ -1,7 +1,9 @@
 """Images: found in folders (or drawn), decoded once, mapped into memory by every process."""
 
-from gsda.data.domain import Domain, Images, Int64, Pair, UInt8
-from gsda.data.folders import Listing, scan, task_listings
+from gsda.data.decoding import decode
+from gsda.data.domain import Domain, Images, Int64, Pair, Subset, UInt8, restrict
+from gsda.data.folders import scan, task_listings
+from gsda.data.listing import Listing
 from gsda.data.load import (
     DataSpec,
     default_cache,
@@ -11,7 +13,7 @@ from gsda.data.load import (
     load_pair,
     prepare,
 )
-from gsda.data.store import Store, decode, open_domain, write_store
+from gsda.data.store import Store, open_domain, write_store
 
 __all__ = [
     "DataSpec",
@@ -21,6 +23,7 @@ __all__ = [
     "Listing",
     "Pair",
     "Store",
+    "Subset",
     "UInt8",
     "decode",
     "default_cache",
@@ -30,6 +33,7 @@ __all__ = [
     "load_pair",
     "open_domain",
     "prepare",
+    "restrict",
     "scan",
     "task_listings",
     "write_store",

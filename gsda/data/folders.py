@@ -5,69 +5,62 @@ Nothing is decoded here. Every mistake is a `BadInput` that names the folder and
 
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from gsda.data.listing import Listing, some
+from gsda.data.lists import find_list, read_list
 from gsda.errors import BadInput
-from gsda.tasks import BENCHMARKS, Task
+from gsda.tasks import BENCHMARKS, Benchmark, Task
 
 SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"]
 )
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The image files of one domain.
-
-    Attributes:
-        domain: its short name in the task, such as ``A``.
-        root: the folder that holds the class folders (or, unlabelled, the images).
-        classes: class names in index order; empty for an unlabelled domain.
-        files: (posix path relative to `root`, index into `classes` or -1), sorted by path.
-    """
-
-    domain: str
-    root: Path
-    classes: tuple[str, ...]
-    files: tuple[tuple[str, int], ...]
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-
-def task_listings(task: Task, data: Path) -> tuple[Listing, Listing]:
+def task_listings(
+    task: Task, data: Path, source_folder: str = "", target_folder: str = ""
+) -> tuple[Listing, Listing]:
     """The source and the target of `task` below the folder `data`.
 
-    A benchmark must have all of its classes in both domains. For other datasets the domain's name
-    is its folder's name, the source fixes the classes, and the target may lack some of them or
-    have no class folders at all.
+    A benchmark must have all of its classes in both domains; under a partial protocol the target
+    may lack those that it is restricted from. For other datasets the source fixes the classes, and
+    the target may lack some of them or have no class folders at all.
+
+    Args:
+        source_folder, target_folder: names of the domains' folders in data of one's own, where
+            they are not the names in the task.
 
     Raises:
         BadInput: the folders are not of that form.
     """
     benchmark = BENCHMARKS.get(task.dataset)
-    if benchmark is None:
-        source = scan(data, task.source, (task.source,), None)
-        target = scan(
-            data,
-            task.target,
-            (task.target,),
-            source.classes,
-            missing_ok=True,
-            unlabelled_ok=True,
-        )
-        return source, target
+    if benchmark is not None:
+        return _benchmark_listings(task, data, benchmark)
+    source = scan(data, task.source, (source_folder or task.source,), None)
+    folder = target_folder or task.target
+    target = scan(data, task.target, (folder,), source.classes, missing_ok=True, unlabelled_ok=True)
+    return source, target
+
+
+def _benchmark_listings(task: Task, data: Path, benchmark: Benchmark) -> tuple[Listing, Listing]:
     source = scan(data, task.source, benchmark.domains[task.source], benchmark.classes)
     if len(source.classes) != benchmark.n_classes:
         raise BadInput(
             f"{source.root} has {len(source.classes)} class folders with images "
-            f"({_some(source.classes)}) where {benchmark.name} has {benchmark.n_classes}: "
+            f"({some(source.classes)}) where {benchmark.name} has {benchmark.n_classes}: "
             "point --data at an intact copy of it."
         )
-    target = scan(data, task.target, benchmark.domains[task.target], source.classes)
+    partial = bool(benchmark.target_classes)
+    names = benchmark.domains[task.target]
+    target = scan(data, task.target, names, source.classes, missing_ok=partial)
+    there = {label for _, label in target.files}
+    for label in benchmark.target_classes:
+        if label not in there:
+            name = source.classes[label]
+            raise BadInput(f"{target.root} lacks the class {name!r}: add a folder of its images.")
     return source, target
 
 
@@ -80,12 +73,12 @@ def scan(
     missing_ok: bool = False,
     unlabelled_ok: bool = False,
 ) -> Listing:
-    """List the images of one domain.
+    """List the images of one domain: from its image list, where there is one, or its folder.
 
     Args:
         data: the folder that holds the domains.
         domain: the domain's short name, for the listing and for messages.
-        candidates: folder names to look for in `data`; the first one there is taken.
+        candidates: names to look for in `data`; the first one there is taken.
         classes: the class folders that must be there, or None to take those that are.
         missing_ok: whether some of `classes` may have no images.
         unlabelled_ok: whether images without class folders are taken, as unlabelled.
@@ -93,6 +86,11 @@ def scan(
     Raises:
         BadInput: a folder is missing, unreadable, empty, or has the wrong classes.
     """
+    file = find_list(data, candidates)
+    if file is not None:
+        return read_list(
+            file, data, domain, classes, missing_ok=missing_ok, unlabelled_ok=unlabelled_ok
+        )
     root, loose, per_class = _contents(_domain_folder(data, domain, candidates), classes)
     if not per_class and loose:
         return _flat(domain, root, loose, unlabelled_ok)
@@ -148,12 +146,15 @@ def _domain_folder(data: Path, domain: str, candidates: Sequence[str]) -> Path:
         what = "does not exist" if folder is None else "is not a folder"
         raise BadInput(f"{data} {what}: point --data at the folder that holds the domains.")
     there, _ = _entries(data)
+    # Some file systems decompose accents, which a keyboard does not.
+    plain = {unicodedata.normalize("NFC", name): name for name in there}
     for candidate in candidates:
-        if candidate in there:
-            return data / candidate
+        name = unicodedata.normalize("NFC", candidate.rstrip("/"))
+        if name in plain:
+            return data / plain[name]
     raise BadInput(
-        f"{data} has no folder for domain {domain!r} (looked for {_some(candidates)}; "
-        f"found {_some(there) or 'no folders'}): point --data at the folder that holds it."
+        f"{data} has no folder for domain {domain!r} (looked for {some(candidates)}; "
+        f"found {some(there) or 'no folders'}): point --data at the folder that holds it."
     )
 
 
@@ -195,7 +196,7 @@ def _check_classes(
     extra = sorted(set(per_class) - set(classes))
     if extra:
         raise BadInput(
-            f"{root / extra[0]} is not one of the {len(classes)} classes ({_some(classes)}): "
+            f"{root / extra[0]} is not one of the {len(classes)} classes ({some(classes)}): "
             "rename it to its class, or remove it."
         )
     missing = [name for name in classes if name not in per_class]
@@ -268,9 +269,3 @@ def _unreadable(error: OSError) -> NoReturn:
         f"{error.filename} cannot be read ({error.strerror}): "
         "make it readable for this user, or remove it."
     ) from error
-
-
-def _some(names: Sequence[str], limit: int = 12) -> str:
-    """At most `limit` of `names`, as a readable list."""
-    rest = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")

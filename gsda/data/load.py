@@ -1,20 +1,22 @@
 """From a task and the user's folders to decoded domains; each is decoded once and then mapped."""
 
-import fcntl
 import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gsda.data.domain import Domain, Pair, UInt8
-from gsda.data.folders import Listing, images_below, is_folder, task_listings
-from gsda.data.store import FORMAT, Row, StoreFile, decode, not_written, open_domain, write_store
+from gsda.data.decoding import decode
+from gsda.data.digits import find_raw, read_raw
+from gsda.data.domain import Domain, Pair, UInt8, restrict
+from gsda.data.folders import images_below, is_folder, scan, task_listings
+from gsda.data.listing import Listing
+from gsda.data.store import FORMAT, Row, cached, write_store
 from gsda.errors import BadInput
 from gsda.tasks import BENCHMARKS, Benchmark, Task
 
@@ -35,12 +37,16 @@ class DataSpec:
         cache: the folder for decoded images, made if need be.
         size: S, the side in pixels to which images are resized.
         skip_bad: leave out files that cannot be read, rather than stop at the first.
+        source_folder, target_folder: in data of one's own, names of the domains' folders where
+            they are not the names in the task (`gsda.tasks.own_task` makes slugs of them).
     """
 
     root: Path | None
     cache: Path
     size: int
     skip_bad: bool = False
+    source_folder: str = ""
+    target_folder: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as written to JSON."""
@@ -51,7 +57,7 @@ class DataSpec:
     def from_dict(cls, values: Mapping[str, Any]) -> "DataSpec":
         """Undo `to_dict`."""
         root = None if values["root"] is None else Path(values["root"])
-        return cls(root, Path(values["cache"]), values["size"], values["skip_bad"])
+        return cls(**(dict(values) | {"root": root, "cache": Path(values["cache"])}))
 
 
 def load_pair(task: Task, spec: DataSpec, progress: Progress | None = None) -> Pair:
@@ -80,21 +86,33 @@ def load_domains(
         raise BadInput(f"The image size is {spec.size}: it must be 1 or more pixels.")
     if benchmark is not None and benchmark.built_in:
         _check_built_in(task, spec)
-        source, target = (
-            _built_in(benchmark, domain, spec, progress) for domain in (task.source, task.target)
-        )
-        return source, target
-    if spec.root is None:
+    elif spec.root is None:
         raise BadInput(
             f"{task.dataset} is not built in: name the folder that holds its domains with --data."
         )
-    listings = task_listings(task, spec.root)
+    source, target = _load(task, benchmark, spec, progress)
+    if benchmark is not None and benchmark.target_classes:
+        target = restrict(target, benchmark.target_classes)
+    return source, target
+
+
+def _load(
+    task: Task, benchmark: Benchmark | None, spec: DataSpec, progress: Progress | None
+) -> tuple[Domain, Domain]:
+    """Source and target with all of their classes."""
+    if benchmark is not None and (benchmark.built_in or benchmark.raw):
+        one = _built_in if benchmark.built_in else _digits
+        source, target = (one(benchmark, d, spec, progress) for d in (task.source, task.target))
+        return source, target
+    assert spec.root is not None
+    listings = task_listings(task, spec.root, spec.source_folder, spec.target_folder)
     source, target = (
         prepare(listing, spec.size, spec.cache, spec.skip_bad, progress) for listing in listings
     )
-    _check_classes_left(source, listings[0])
+    _check_classes_left(source, listings[0], range(len(source.classes)))
     if benchmark is not None:
-        _check_classes_left(target, listings[1])
+        left = benchmark.target_classes or range(len(target.classes))
+        _check_classes_left(target, listings[1], left)
     return source, target
 
 
@@ -120,7 +138,7 @@ def prepare(
     Raises:
         BadInput: a file that cannot be read, no file that can, or no space.
     """
-    root = os.fsencode(listing.root.resolve()).hex()
+    root = os.fsencode((listing.source or listing.root).resolve()).hex()
     key = json.dumps([root, size, listing.classes]).encode()
     path = cache / f"{hashlib.sha256(key).hexdigest()[:16]}-{size}.arrow"
     mark = fingerprint(listing, size)
@@ -140,69 +158,25 @@ def prepare(
                 skipped=skipped,
             )
 
-    return _cached(path, listing.domain, mark, build, skip_bad)
+    return cached(path, listing.domain, mark, build, skip_bad)
 
 
 def fingerprint(listing: Listing, size: int) -> str:
-    """Hex identity of the files (path, bytes, time of change), S and the classes, undecoded."""
+    """Hex identity of the files (path, label, bytes, time of change), of S and the classes."""
     digest = hashlib.sha256(json.dumps([FORMAT, size, listing.classes]).encode())
-    for name, _ in listing.files:
-        try:
-            status = (listing.root / name).stat()
-            seen = (name, status.st_size, status.st_mtime_ns)
-        except OSError:
-            seen = (name, -1, -1)
+    for name, label in listing.files:
+        seen = (name, label, *_change(listing.root / name))
         digest.update(json.dumps(seen).encode())
     return digest.hexdigest()
 
 
-def _cached(
-    path: Path, name: str, mark: str, build: Callable[[], None], skip_bad: bool = False
-) -> Domain:
-    """The domain in the store `path`; `build` writes it first if it is not sound and current.
-
-    One process builds at a time, under a lock on ``path.lock``; the others wait and take what it
-    built. A store that lacks skipped files serves only where skipping is allowed.
-
-    Args:
-        mark: the fingerprint that a current store has.
-
-    Raises:
-        BadInput: whatever `build` raises, or a cache that cannot be written.
-    """
-    domain = _current(path, name, mark, skip_bad)
-    if domain is None:
-        with _locked(path):
-            domain = _current(path, name, mark, skip_bad)
-            if domain is None:
-                build()
-                domain = open_domain(path, name)
-    return domain
-
-
-def _current(path: Path, name: str, mark: str, skip_bad: bool) -> Domain | None:
+def _change(path: Path) -> tuple[int, int]:
+    """What shows that a file was changed: its bytes, and the time of it."""
     try:
-        file = StoreFile(path)
-    except BadInput:
-        return None
-    if file.fingerprint != mark or (file.skipped and not skip_bad):
-        return None
-    return file.domain(name)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `path`, and sweep what a killed holder left. The lock file stays."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f"{path.name}.lock").open("ab")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError as error:
-        not_written(error, path, 0)
-    with lock:
-        for left in path.parent.glob(f"{path.name}.tmp-*"):
-            left.unlink(missing_ok=True)
-        yield
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
 
 
 def iterate_files(paths: Sequence[Path]) -> list[Path]:
@@ -260,11 +234,12 @@ def _decoded(
         )
 
 
-def _check_classes_left(domain: Domain, listing: Listing) -> None:
-    """Every class still has an image after bad files were skipped."""
+def _check_classes_left(domain: Domain, listing: Listing, labels: Iterable[int]) -> None:
+    """Every class of `labels` still has an image after bad files were skipped."""
     left = set(domain.labels.tolist())
-    for label, name in enumerate(domain.classes):
+    for label in labels:
         if label not in left:
+            name = domain.classes[label]
             raise BadInput(
                 f"None of the images of class {name!r} in {listing.root / name} can be read: "
                 "replace them with intact ones."
@@ -286,7 +261,7 @@ def _built_in(
     """One domain of a built-in dataset, drawn on first use; paths do not give labels away."""
     from gsda.data.glyphs import SIZE, VERSION, render
 
-    name = f"{benchmark.name}-v{VERSION}-seed{seed}-{domain}"
+    name = f"{benchmark.images_of or benchmark.name}-v{VERSION}-seed{seed}-{domain}"
     path = spec.cache / f"{name}.arrow"
 
     def rows() -> Iterator[Row]:
@@ -300,4 +275,33 @@ def _built_in(
         total, classes = benchmark.counts[domain], benchmark.classes or ()
         write_store(path, domain, classes, SIZE, rows(), fingerprint=name, expected=total)
 
-    return _cached(path, domain, name, build)
+    return cached(path, domain, name, build)
+
+
+def _digits(benchmark: Benchmark, domain: str, spec: DataSpec, progress: Progress | None) -> Domain:
+    """One domain of `benchmark`, raw as torchvision leaves it, or in class folders."""
+    assert spec.root is not None
+    kind, root, classes = benchmark.raw[domain], spec.root, benchmark.classes or ()
+    raw = find_raw(root, kind)
+    if raw is None:
+        listing = scan(root, domain, benchmark.domains[domain], classes)
+        found = prepare(listing, spec.size, spec.cache, spec.skip_bad, progress)
+        _check_classes_left(found, listing, range(len(classes)))
+        return found
+    key = json.dumps([FORMAT, kind, spec.size, os.fsencode(raw.resolve()).hex(), *_change(raw)])
+    mark = hashlib.sha256(key.encode()).hexdigest()
+    path = spec.cache / f"{mark[:16]}-{spec.size}.arrow"
+
+    def build() -> None:
+        total, rows = read_raw(root, kind, spec.size)
+        told = _telling(rows, total, progress)
+        write_store(path, domain, classes, spec.size, told, fingerprint=mark, expected=total)
+
+    return cached(path, domain, mark, build)
+
+
+def _telling(rows: Iterator[Row], total: int, progress: Progress | None) -> Iterator[Row]:
+    for done, row in enumerate(rows, start=1):
+        yield row
+        if progress is not None:
+            progress(done, total)

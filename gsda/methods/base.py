@@ -14,9 +14,12 @@ class Method(Protocol):
 
     Attributes:
         network: E and C, which is what remains when training is over.
+        class_weights: (r,) how much each class of the source counts (`gsda.partial`), None where
+            all count alike; set, and kept in checkpoints, by the `Run`.
     """
 
     network: Network
+    class_weights: Tensor | None
 
     def __init__(self, network: Network, config: Config, n_classes: int) -> None: ...
 

@@ -16,6 +16,7 @@ from gsda.discriminators import Discriminators
 from gsda.losses import Layout, Weights
 from gsda.model import Network
 from gsda.optim import descend, set_progress, sgd, warm_up
+from gsda.partial import importance, weigh_source
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class GSDA:
 
     def __init__(self, network: Network, config: Config, n_classes: int) -> None:
         self.network = network
+        self.class_weights: Tensor | None = None
         self.config = config.check_classes(n_classes)
         self.groups = losses.draw_groups(n_classes, config.n_groups, config.group_seed)
         self.layout = self._lay_out(torch.device("cpu"))
@@ -94,7 +96,8 @@ class GSDA:
 
     def _update_source_only(self, x_s: Tensor, y_s: Tensor) -> dict[str, Tensor]:
         _, logits_s = self.network(x_s)
-        L_s = losses.source_classification(logits_s, y_s)  # Eq. 3
+        counts_s = importance(self.class_weights, y_s)
+        L_s = losses.source_classification(logits_s, y_s, counts_s)  # Eq. 3
         descend(self.optimiser_EC, L_s)
         return {"loss/C": L_s.detach()}
 
@@ -113,7 +116,9 @@ class GSDA:
         p_t = torch.softmax(logits[n_s:].detach(), dim=1)
         return Stage(
             d=losses.domain_labels(n_s, n_t, p_t),
-            shares=losses.sample_shares(n_s, n_t, p_t),
+            shares=weigh_source(
+                losses.sample_shares(n_s, n_t, p_t), importance(self.class_weights, y_s)
+            ),
             weights=losses.sample_weights(y_s, p_t, self.config.tau, self.layout),
         )
 
@@ -141,7 +146,8 @@ class GSDA:
         self, f: Tensor, logits: Tensor, y_s: Tensor, stage: Stage | None, lam: float
     ) -> dict[str, Tensor]:
         n_s = len(y_s)
-        L_c = losses.classification(logits[:n_s], y_s, logits[n_s:], self.config.alpha)
+        counts_s = importance(self.class_weights, y_s)
+        L_c = losses.classification(logits[:n_s], y_s, logits[n_s:], self.config.alpha, counts_s)
         objective = L_c
         if stage is not None:
             self.D.requires_grad_(False)  # D is given in this half: no gradients for its weights
