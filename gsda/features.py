@@ -21,7 +21,7 @@ from torch import nn
 from gsda.backbones import find_backbone
 from gsda.config import Config
 from gsda.data.atomic import locked, not_written, replacing
-from gsda.data.domain import Float32, Images, Int64, Pair, Subset
+from gsda.data.domain import Float32, Images, Int64, Nameless, Pair, Subset
 from gsda.data.load import Progress
 from gsda.data.transforms import centre_crop, normalise
 from gsda.errors import BadInput
@@ -128,6 +128,8 @@ def _frozen(
     """The features of `images`, computed under a lock if no sound file has them."""
     if images.size == 0:
         return images
+    if isinstance(images, Nameless):
+        return _frozen(images.base, config, cache, device, progress)
     if isinstance(images, Subset):
         return Subset(_frozen(images.base, config, cache, device, progress), images.chosen)
     key = features_key(images, config.backbone, config.weights)

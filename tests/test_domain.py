@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsda.data.domain import Domain, Subset, restrict
+from gsda.data.domain import Domain, Int64, Pair, Subset, UInt8, restrict
 from gsda.data.store import open_domain, write_store
 
 SIZE = 4
@@ -54,3 +54,25 @@ def test_a_subset_pickles_without_its_images(domain: Domain) -> None:
     again = pickle.loads(pickle.dumps(part))
     assert again.digest == part.digest
     assert np.array_equal(again.gather(np.array([1])), part.gather(np.array([1])))
+
+
+def test_a_pair_does_not_name_the_target_s_files() -> None:
+    """The path of an image often holds its class."""
+
+    class Named:
+        digest, size = "d", 1
+        paths = ("dog/1.png", "cat/2.png")
+
+        def __len__(self) -> int:
+            return 2
+
+        def gather(self, indices: Int64) -> UInt8:
+            return np.full((len(indices), 1, 1, 3), 7, dtype=np.uint8)
+
+    labels = np.array([0, 1])
+    pair = Pair(Domain("A", Named(), labels, ("cat", "dog")), Named())
+    assert list(pair.target.paths) == ["0", "1"]
+    assert pair.source.images.paths == Named.paths
+    assert not hasattr(pair.target, "labels")
+    assert (len(pair.target), pair.target.digest, pair.target.size) == (2, "d", 1)
+    assert (pair.target.gather(np.array([1, 0])) == 7).all()

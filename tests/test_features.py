@@ -13,7 +13,7 @@ from gsda import features as features_module
 from gsda.bundle import load_bundle, save_bundle
 from gsda.checkpoint import load_bytes, to_bytes
 from gsda.config import Config, source_only
-from gsda.data.domain import Domain, Pair, restrict
+from gsda.data.domain import Domain, Nameless, Pair, restrict
 from gsda.data.store import open_domain, write_store
 from gsda.errors import BadInput
 from gsda.features import Features, features_key, freeze
@@ -149,8 +149,9 @@ def test_a_damaged_file_is_computed_again(
     frozen: Pair, pair: Pair, config: Config, place: Path, tmp_path: Path, keep: float
 ) -> None:
     shutil.copytree(place / "cache", tmp_path / "cache")
-    assert isinstance(frozen.target, Features)
-    path = tmp_path / "cache" / frozen.target.path.name
+    kept = frozen.target.base if isinstance(frozen.target, Nameless) else frozen.target
+    assert isinstance(kept, Features)
+    path = tmp_path / "cache" / kept.path.name
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
     with pytest.raises(BadInput, match="is no sound file of features: remove it, and"):

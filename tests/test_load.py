@@ -18,7 +18,7 @@ from PIL import Image
 
 from gsda.data import store as store_module
 from gsda.data.decoding import decode
-from gsda.data.domain import Domain
+from gsda.data.domain import Domain, Nameless
 from gsda.data.folders import scan
 from gsda.data.load import (
     DataSpec,
@@ -99,7 +99,8 @@ def test_images_equal_direct_decoding(data: Path, spec: DataSpec) -> None:
 def test_pair_has_the_target_without_labels(spec: DataSpec) -> None:
     pair = load_pair(OWN, spec)
     assert isinstance(pair.source, Domain)
-    assert isinstance(pair.target, Store)
+    assert isinstance(pair.target, Nameless)
+    assert isinstance(pair.target.base, Store)
     assert len(pair.target) == 20
     assert not hasattr(pair.target, "labels")
 

@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from gsda.bundle import CHUNK, load_bundle, save_bundle
 from gsda.cli import main
-from gsda.data.store import decode
+from gsda.data.decoding import decode
 from gsda.model import build_network
 
 CLASSES = ["mug", "Öl", 'a "quoted", one']

@@ -89,12 +89,37 @@ def restrict(domain: Domain, classes: Sequence[int]) -> Domain:
     return replace(domain, images=Subset(domain.images, chosen), labels=domain.labels[chosen])
 
 
+class Nameless:
+    """Images without the names of their files, which often lie in folders named after classes."""
+
+    def __init__(self, base: Images) -> None:
+        self.base = base
+        self.digest = base.digest
+        self.size = base.size
+        self.paths: Sequence[str] = tuple(map(str, range(len(base))))
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def gather(self, indices: Int64) -> UInt8 | Float32:
+        """As the images' own."""
+        return self.base.gather(indices)
+
+
 @dataclass(frozen=True)
 class Pair:
-    """What adaptation may see: a labelled source and the target's images. No target labels."""
+    """What adaptation may see: a labelled source and the target's images.
+
+    No target labels; and no names of the target's files, for a name may tell the class.
+    """
 
     source: Domain
     target: Images
+
+    def __post_init__(self) -> None:
+        """Take the names away."""
+        if not isinstance(self.target, Nameless):
+            object.__setattr__(self, "target", Nameless(self.target))
 
     @property
     def classes(self) -> tuple[str, ...]:
