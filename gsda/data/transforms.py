@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from gsda.device import send
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -15,8 +17,8 @@ def normalise(images: Tensor, how: str) -> Tensor:
     """
     x = images.permute(0, 3, 1, 2).float() / 255
     if how == "imagenet":
-        mean = x.new_tensor(IMAGENET_MEAN)[:, None, None]
-        return (x - mean) / x.new_tensor(IMAGENET_STD)[:, None, None]
+        mean, std = send(torch.tensor([IMAGENET_MEAN, IMAGENET_STD]), x.device)[:, :, None, None]
+        return (x - mean) / std
     deviation, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True)
     return (x - mean) / (deviation + 1e-4)
 
@@ -38,7 +40,7 @@ def random_crop_flip(images: Tensor, crop: int, flip: bool, generator: torch.Gen
         mirrored = torch.rand(n, 1, generator=generator) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
     place = (torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :])
-    return images[tuple(index.to(images.device) for index in place)]
+    return images[tuple(send(index, images.device) for index in place)]
 
 
 def centre_crop(images: Tensor, crop: int) -> Tensor:
