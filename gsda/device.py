@@ -24,7 +24,7 @@ def arrange(network: nn.Module, device: torch.device) -> None:
     """
     network.to(device)
     if device.type == "cuda":
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

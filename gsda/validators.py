@@ -41,8 +41,8 @@ class Outputs:
 
     def chunks(self) -> Iterator[Tensor]:
         """The rows of p, some at a time: what is made of them stays small for any N."""
-        for logits in self.logits.split(CHUNK):
-            yield logits.double().softmax(dim=1)
+        for start in range(0, len(self.logits), CHUNK):
+            yield self.logits[start : start + CHUNK].double().softmax(dim=1)
 
     def mean(self, function: Callable[[Tensor], Tensor]) -> Tensor:
         """Mean over the N samples of function(p), (C, r) -> (C, ..)."""

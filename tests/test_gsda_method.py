@@ -146,6 +146,9 @@ def assert_like(method: GSDA, by_hand: ByHand, tolerance: float = 1e-10) -> None
 VARIANTS = {
     "default": {},
     "shared pass": {"passes": "shared"},
+    "dense": {"pairs": "dense"},
+    "dense dom+cls": {"pairs": "dense", "levels": ("dom", "cls")},
+    "no beta": {"beta": 0.0},
     "no momentum": {"momentum": 0.0, "weight_decay": 0.0},
     "none confident": {"tau": 0.999},
     "all confident": {"tau": 0.0},

@@ -17,8 +17,8 @@ def normalise(images: Tensor, how: str) -> Tensor:
     """
     x = images.permute(0, 3, 1, 2).float() / 255
     if how == "imagenet":
-        mean, std = send(torch.tensor([IMAGENET_MEAN, IMAGENET_STD]), x.device)[:, :, None, None]
-        return (x - mean) / std
+        fixed = send(torch.tensor([IMAGENET_MEAN, IMAGENET_STD]), x.device)[:, :, None, None]
+        return (x - fixed[0]) / fixed[1]
     deviation, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True)
     return (x - mean) / (deviation + 1e-4)
 
