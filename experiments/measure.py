@@ -138,10 +138,10 @@ def measure_memory(step: Step, device: torch.device) -> float | None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        allocated = torch.cuda.memory_allocated(device)
         step()
         synchronise(device)
-        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
+        return (torch.cuda.max_memory_allocated(device) - allocated) / 1e6
     if not sys.platform.startswith("linux") or not os.access("/proc/self/clear_refs", os.W_OK):
         return None
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

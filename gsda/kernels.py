@@ -13,8 +13,8 @@ and from dz = dL/dz and dg = dL/dg, with e = J / g, v1 = m1 (e W1') and v2 = m2 
     dL/dw3 = h2' dz + v2' dg       dL/db3 = sum dz
 
 Autograd takes six products with each of W1 and W2, or of their sizes; these are four of each,
-because z and J share u1 and u2. Six of the eight them need no dz or dg, so they run in the forward pass while the
-matrix is in the cache, and the backward pass reads no weight at all.
+because z and J share u1 and u2. Six of the eight need no dz or dg, so they run in the forward pass
+while the matrix is in the cache, and the backward pass reads no weight at all.
 
 Every function takes one discriminator, (n, d) samples and (h, d) weights, or a batch of them with
 a leading dimension K everywhere.
