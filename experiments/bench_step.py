@@ -18,15 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from experiments.measure import (
+    CLOCKS,
     Rates,
     Spread,
     Step,
+    Timer,
     count_flops,
     count_launches,
     measure_memory,
     measure_rates,
     profile_operators,
-    time_interleaved,
 )
 from experiments.step_forms import FORMS, Game, Sizes
 from gsda.config import LEVELS, Config
@@ -48,12 +49,11 @@ class Plan:
     """How much to measure.
 
     Attributes:
-        repeats: rounds of the steps; a third of it for whole iterations.
+        timer: of the steps; whole iterations, which take longer, are repeated less.
         side: of the matrices whose product gives the machine's rate.
     """
 
-    device: torch.device
-    repeats: int
+    timer: Timer
     benchmarks: dict[str, Sizes]
     growth: list[Sizes]
     loop_up_to: int
@@ -61,6 +61,11 @@ class Plan:
     backbone: str
     crop: int
     features: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is measured."""
+        return self.timer.device
 
     @property
     def first(self) -> Sizes:
@@ -74,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     plan = make_plan(options)
     torch.set_num_threads(options.threads or torch.get_num_threads())
-    rates = measure_rates(plan.side, 5, plan.device)
+    rates = measure_rates(plan.side, plan.timer)
     parts = {
         "steps": lambda: steps_table(plan, rates),
         "profile": lambda: profile_table(plan),
@@ -96,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, help="of the CPU; default: all cores")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a busy machine")
     parser.add_argument("--batch", type=int, default=32, help="samples of each domain")
     parser.add_argument("--loop-up-to", type=int, default=126, help="classes; its time is long")
     names = ["steps", "profile", "epsilon", "growth", "iteration"]
@@ -106,16 +112,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def make_plan(options: argparse.Namespace) -> Plan:
     """The sizes of the paper's benchmarks, or tiny ones."""
-    device, batch = torch.device(options.device), options.batch
+    timer = Timer(torch.device(options.device), options.repeats, options.clock)
     if options.quick:
         tiny = Sizes(4, 2, batch=4, d=8, hidden=16)
         growth = [tiny, replace(tiny, r=6)]
-        return Plan(device, 1, {"tiny": tiny}, growth, 4, 64, "cnn", 32, 16)
-    benchmarks = {name: Sizes(r, b, batch) for name, (r, b) in BENCHMARKS.items()}
-    growth = [Sizes(r, max(1, r // 5), batch) for r in CLASSES]
-    return Plan(
-        device, options.repeats, benchmarks, growth, options.loop_up_to, 2048, "resnet50", 224, 2048
-    )
+        timer = replace(timer, repeats=1, warm_up=1)
+        return Plan(timer, {"tiny": tiny}, growth, 4, 64, "cnn", 32, 16)
+    benchmarks = {name: Sizes(r, b, options.batch) for name, (r, b) in BENCHMARKS.items()}
+    growth = [Sizes(r, max(1, r // 5), options.batch) for r in CLASSES]
+    return Plan(timer, benchmarks, growth, options.loop_up_to, 2048, "resnet50", 224, 2048)
 
 
 def describe_machine(plan: Plan, rates: Rates) -> Iterator[str]:
@@ -127,7 +132,8 @@ def describe_machine(plan: Plan, rates: Rates) -> Iterator[str]:
     yield f"{name}, torch {torch.__version__}, Python {platform.python_version()}."
     yield (
         f"Measured in this run: {rates.flops / 1e9:.0f} GFLOP/s in a float32 product of "
-        f"{plan.side} x {plan.side}, {rates.bytes / 1e9:.0f} GB/s in a copy."
+        f"{plan.side} x {plan.side}, {rates.bytes / 1e9:.0f} GB/s in a copy. "
+        f"Times are of the {plan.timer.clock} clock, {plan.timer.repeats} rounds."
     )
 
 
@@ -147,7 +153,7 @@ def steps_table(plan: Plan, rates: Rates) -> Iterator[str]:
 
 def _step_rows(title: str, make: Callable[[str], Step], plan: Plan, rates: Rates) -> Iterator[str]:
     steps = {form: make(form) for form in FORMS}
-    times = time_interleaved(steps, plan.repeats, plan.device)
+    times = plan.timer.interleaved(steps)
     for form, step in steps.items():
         flops = count_flops(step)
         launches, memory = count_launches(step, plan.device), measure_memory(step, plan.device)
@@ -176,7 +182,7 @@ def profile_table(plan: Plan) -> Iterator[str]:
     for name, sizes in plan.benchmarks.items():
         step = Game(sizes, plan.device).step_D("sparse")
         step()
-        for operator, share, calls in profile_operators(step, plan.repeats, rows=5):
+        for operator, share, calls in profile_operators(step, plan.timer.repeats, rows=5):
             yield f"| {name} | {operator} | {share:.0%} | {calls} |"
 
 
@@ -191,7 +197,7 @@ def epsilon_table(plan: Plan) -> Iterator[str]:
     for name, sizes in plan.benchmarks.items():
         games = {epsilon: Game(sizes, plan.device, epsilon) for epsilon in (0.0, *EPSILONS)}
         steps = {str(epsilon): game.step_D("sparse") for epsilon, game in games.items()}
-        times = time_interleaved(steps, plan.repeats, plan.device)
+        times = plan.timer.interleaved(steps)
         truth = _gradients(games[0.0])
         for epsilon, game in games.items():
             errors = [
@@ -230,7 +236,7 @@ def growth_table(plan: Plan, rates: Rates) -> Iterator[str]:
         game = Game(sizes, plan.device)
         forms = ("loop", "sparse") if sizes.r <= plan.loop_up_to else ("sparse",)
         steps = {form: game.step_D(form) for form in forms}
-        times = time_interleaved(steps, max(plan.repeats // 2, 1), plan.device)
+        times = plan.timer.interleaved(steps)
         loop, sparse = times.get("loop"), times["sparse"]
         ratio = "not measured" if loop is None else f"{loop.median / sparse.median:.2f}"
         yield (
@@ -265,7 +271,8 @@ def _iteration_rows(
         n_groups=sizes.b, bottleneck=sizes.d, hidden=sizes.hidden, backbone=plan.backbone, lr=1e-12
     )
     steps = {name: make(replace(base, **change)) for name, change in ITERATIONS.items()}
-    times = time_interleaved(steps, max(plan.repeats // 3, 1), plan.device)
+    timer = replace(plan.timer, repeats=max(plan.timer.repeats // 3, 1), warm_up=1)
+    times = timer.interleaved(steps)
     dann = times["DANN (domain level alone)"].median
     for name, step in steps.items():
         launches, memory = count_launches(step, plan.device), measure_memory(step, plan.device)

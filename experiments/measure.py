@@ -42,28 +42,44 @@ class Rates:
     bytes: float
 
 
-def time_interleaved(
-    steps: Mapping[str, Step], repeats: int, device: torch.device
-) -> dict[str, Spread]:
-    """Each step once a round, so that what disturbs the machine disturbs all alike."""
-    taken: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(-2, repeats):
-        for name, step in steps.items():
-            milliseconds = 1e3 * _seconds(step, device)
-            if turn >= 0:
-                taken[name].append(milliseconds)
-    return {
-        name: Spread(min(values), statistics.median(values), max(values))
-        for name, values in taken.items()
-    }
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-def _seconds(step: Step, device: torch.device) -> float:
-    synchronise(device)
-    began = time.perf_counter()
-    step()
-    synchronise(device)
-    return time.perf_counter() - began
+@dataclass(frozen=True)
+class Timer:
+    """How to time.
+
+    Attributes:
+        repeats: rounds that count, after some that do not.
+        clock: a key of `CLOCKS`. "cpu" is the processor's time in this process, for a machine that
+            others use too; with more than one thread it would count their waiting as work.
+    """
+
+    device: torch.device
+    repeats: int
+    clock: str = "wall"
+    warm_up: int = 2
+
+    def interleaved(self, steps: Mapping[str, Step]) -> dict[str, Spread]:
+        """Each step once a round, so that what disturbs the machine disturbs all alike."""
+        taken: dict[str, list[float]] = {name: [] for name in steps}
+        for turn in range(-self.warm_up, self.repeats):
+            for name, step in steps.items():
+                milliseconds = self._time(step)
+                if turn >= 0:
+                    taken[name].append(milliseconds)
+        return {
+            name: Spread(min(values), statistics.median(values), max(values))
+            for name, values in taken.items()
+        }
+
+    def _time(self, step: Step) -> float:
+        read = CLOCKS[self.clock]
+        synchronise(self.device)
+        began = read()
+        step()
+        synchronise(self.device)
+        return 1e3 * (read() - began)
 
 
 def synchronise(device: torch.device) -> None:
@@ -72,8 +88,9 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure_rates(side: int, repeats: int, device: torch.device) -> Rates:
-    """The best of `repeats` products of side x side, by each library at hand, and of copies."""
+def measure_rates(side: int, timer: Timer) -> Rates:
+    """The best product of side x side by any library at hand, and the best copy."""
+    device = timer.device
     a, b = torch.randn(2, side, side, device=device)
     products: dict[str, Step] = {"matmul": lambda: a @ b}
     if device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
@@ -81,7 +98,7 @@ def measure_rates(side: int, repeats: int, device: torch.device) -> Rates:
         products["oneDNN"] = lambda: onednn(a, b, None, "none", [], "")
     source, goal = torch.randn(2, 16 * side * side, device=device)
     steps = products | {"copy": lambda: goal.copy_(source)}
-    spreads = time_interleaved(steps, repeats, device)
+    spreads = timer.interleaved(steps)
     best = min(spreads[name].low for name in products)
     copied = 2 * source.numel() * source.element_size()
     return Rates(2e3 * side**3 / best, 1e3 * copied / spreads["copy"].low)
