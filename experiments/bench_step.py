@@ -33,6 +33,7 @@ from experiments.step_forms import FORMS, Game, Sizes
 from gsda.config import LEVELS, Config
 from gsda.methods import GSDA
 from gsda.model import Network, build_network
+from gsda.pairs import use_pairs
 
 BENCHMARKS = {"Office-31": (31, 6), "Office-Home": (65, 13), "VisDA-2017": (12, 4)}
 CLASSES = (10, 31, 65, 126, 345)  # 345: DomainNet
@@ -66,6 +67,11 @@ class Plan:
     def device(self) -> torch.device:
         """Where everything is measured."""
         return self.timer.device
+
+    @property
+    def form(self) -> str:
+        """What `Config.pairs` takes by itself on this device."""
+        return "sparse" if use_pairs("auto", self.device) else "dense"
 
     @property
     def first(self) -> Sizes:
@@ -175,12 +181,12 @@ def _megabytes(value: float | None) -> str:
 
 
 def profile_table(plan: Plan) -> Iterator[str]:
-    """Where the time of the sparse D step goes, on the processor."""
+    """Where the processor's time goes in the D step of the form that `Config` takes by itself."""
     yield ""
-    yield "| D step, sparse | operator | share of its time | calls |"
+    yield f"| D step, {plan.form} | operator | share of its time | calls |"
     yield "|---|---|---|---|"
     for name, sizes in plan.benchmarks.items():
-        step = Game(sizes, plan.device).step_D("sparse")
+        step = Game(sizes, plan.device).step_D(plan.form)
         step()
         for operator, share, calls in profile_operators(step, plan.timer.repeats, rows=5):
             yield f"| {name} | {operator} | {share:.0%} | {calls} |"
@@ -228,21 +234,21 @@ def growth_table(plan: Plan, rates: Rates) -> Iterator[str]:
     """The D step as the classes grow, their groups with them."""
     yield ""
     yield (
-        "| classes, groups | K | loop / sparse | loop ms | sparse ms | GFLOP | floor ms | "
+        f"| classes, groups | K | loop / {plan.form} | loop ms | {plan.form} ms | GFLOP | floor ms | "
         "floor / time |"
     )
     yield "|---" * 8 + "|"
     for sizes in plan.growth:
         game = Game(sizes, plan.device)
-        forms = ("loop", "sparse") if sizes.r <= plan.loop_up_to else ("sparse",)
+        forms = ("loop", plan.form) if sizes.r <= plan.loop_up_to else (plan.form,)
         steps = {form: game.step_D(form) for form in forms}
         times = plan.timer.interleaved(steps)
-        loop, sparse = times.get("loop"), times["sparse"]
-        ratio = "not measured" if loop is None else f"{loop.median / sparse.median:.2f}"
+        loop, own = times.get("loop"), times[plan.form]
+        ratio = "not measured" if loop is None else f"{loop.median / own.median:.2f}"
         yield (
             f"| {sizes.r}, {sizes.b} | {game.layout.n_discriminators} | {ratio} | "
-            f"{loop or 'not measured'} | {sparse} | "
-            f"{_floor(count_flops(steps['sparse']), sparse, rates)} |"
+            f"{loop or 'not measured'} | {own} | "
+            f"{_floor(count_flops(steps[plan.form]), own, rates)} |"
         )
 
 
