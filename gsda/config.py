@@ -14,6 +14,8 @@ PASSES = ("separate", "shared")
 CROPS = ("random", "centre")
 FEATURES = ("trained", "frozen")
 CLASS_WEIGHTINGS = ("none", "pada")
+PAIRS = ("auto", "sparse", "dense")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Config:
             on what the pretrained backbone gives for centre crops, computed once and cached.
         class_weighting: "none", or "pada": see `gsda.partial`, for targets with fewer classes.
         target_sampling: "uniform", or "pseudo" (class-balanced over confident pseudo labels).
+        pairs: "sparse" computes a discriminator for the samples that have weight there, "dense" for
+            all; the numbers are the same to rounding. "auto" takes what is faster on the device.
+        epsilon: weights below it at the local levels count as 0: an approximation, off at 0.
+        precision: of E and C; "auto" is bfloat16 on GPUs that compute in it, else float32. D
+            and all losses are in float32 always.
         seed: of initialisation, sampling and augmentation.
         group_seed: of the division of the classes into groups.
     """
@@ -75,6 +82,9 @@ class Config:
     features: str = "trained"
     class_weighting: str = "none"
     target_sampling: str = "uniform"
+    pairs: str = "auto"
+    epsilon: float = 0.0
+    precision: str = "auto"
     seed: int = 0
     group_seed: int = 0
 
@@ -89,6 +99,7 @@ class Config:
             _require(self, name, 0.0 <= getattr(self, name) < math.inf, "zero or more, and finite")
         _require(self, "momentum", self.momentum < 1.0, "in [0, 1)")
         _require(self, "tau", 0.0 <= self.tau < 1.0, "in [0, 1)")
+        _require(self, "epsilon", 0.0 <= self.epsilon < 1.0, "in [0, 1)")
         _require(self, "lr", 0.0 < self.lr < math.inf, "over zero, and finite")
         for name in ("n_groups", "bottleneck", "hidden", "steps", "evaluate_every"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
@@ -100,6 +111,8 @@ class Config:
         _require_choice(self, "crop", CROPS)
         _require_choice(self, "features", FEATURES)
         _require_choice(self, "class_weighting", CLASS_WEIGHTINGS)
+        _require_choice(self, "pairs", PAIRS)
+        _require_choice(self, "precision", PRECISIONS)
         _require_choice(self, "target_sampling", TARGET_SAMPLINGS)
         ordered = tuple(level for level in LEVELS if level in self.levels)
         known = len(set(self.levels)) == len(ordered) == len(self.levels)

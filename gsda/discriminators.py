@@ -5,6 +5,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from gsda.forms import Dense, Spare, Sparse
+from gsda.kernels import Layers, Wanted
+from gsda.pairs import Pairs
+
 
 class Discriminators(nn.Module):
     """K independent networks d - h - h - 1 with ReLU, in batched weights.
@@ -25,34 +29,48 @@ class Discriminators(nn.Module):
         self.b2 = _uniform((K, h), h)
         self.w3 = _uniform((K, h), h)
         self.b3 = _uniform((K,), h)
+        self._spare: Spare = {}
 
-    def forward(self, f: Tensor, magnitude: bool = True) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, f: Tensor, pairs: Pairs | None = None, magnitude: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Logits, and how steeply each of them rises with the features.
 
-        A ReLU network is linear wherever its masks m1, m2 are fixed, so its Jacobian at f is
-        J = W1' (m1 * W2' (m2 * w3)): an ordinary forward expression, which one backward pass
-        differentiates. No second graph is built; cf. the remark below Eq. 11.
+        A ReLU network is linear wherever its masks are fixed, so its Jacobian at f is an ordinary
+        forward expression, which one backward pass differentiates. No second graph is built; cf.
+        the remark below Eq. 11. The backward pass is written by hand in `gsda.kernels`.
 
         Args:
             f: (N, d) features.
+            pairs: the pairs to compute; None computes all N K. Elsewhere the results are 0.
             magnitude: False skips the Jacobians and returns zeros in their place.
 
         Returns:
-            z: (N, K) logits, and ||J||_2: (N, K), the norm of dz_ik / df_i.
+            z: (N, K) logits, and ||J||_2: (N, K), the norm of dz_ik / df_i. They can be
+            differentiated once.
         """
-        K, h, d = self.W1.shape
-        a1 = torch.addmm(self.b1.flatten(), f, self.W1.view(K * h, d).t())  # (N, K h)
-        a1 = a1.view(len(f), K, h).transpose(0, 1)  # (K, N, h)
-        a2 = torch.baddbmm(self.b2[:, None], a1.relu(), self.W2.transpose(1, 2))  # (K, N, h)
-        z = torch.baddbmm(self.b3[:, None, None], a2.relu(), self.w3[:, :, None])  # (K, N, 1)
-        z = z.squeeze(2).t()
-        if not magnitude:
-            return z, torch.zeros_like(z)
-        u2 = (a2 > 0) * self.w3[:, None]  # (K, N, h)
-        u1 = (a1 > 0) * torch.bmm(u2, self.W2)  # (K, N, h)
-        J = torch.bmm(u1, self.W1)  # (K, N, d)
-        # vector_norm has subgradient 0 at 0, where sqrt(sum of squares) would give NaN.
-        return z, torch.linalg.vector_norm(J, dim=2).t()
+        layers = Layers(self.W1, self.b1, self.W2, self.b2, self.w3, self.b3)
+        grad = torch.is_grad_enabled()
+        of_layers = grad and any(parameter.requires_grad for parameter in layers)
+        wanted = Wanted(magnitude, grad and f.requires_grad, of_layers)
+        z: Tensor
+        J_norm: Tensor
+        if pairs is None:
+            z, J_norm = Dense.apply(wanted, self._spare, f, *layers)
+        else:
+            z, J_norm = Sparse.apply(pairs, wanted, self._spare, f, *layers)
+        return z, J_norm
+
+    def recycle_gradients(self) -> None:
+        """Drop all gradients, and let the next backward pass write its own over them.
+
+        The system takes longer to hand out fresh memory for 50 M gradients, page by page, than
+        the arithmetic that fills it.
+        """
+        for place, parameter in enumerate(self.parameters()):
+            if parameter.grad is not None:
+                self._spare[place] = parameter.grad
+                parameter.grad = None
 
 
 def _uniform(shape: tuple[int, ...], fan_in: int) -> nn.Parameter:

@@ -111,24 +111,33 @@ def confident(p_t: Tensor, tau: float) -> Tensor:
     return p_t.amax(dim=1) >= tau
 
 
-def sample_weights(y_s: Tensor, p_t: Tensor, tau: float, layout: Layout) -> Weights:
+def sample_weights(
+    y_s: Tensor, p_t: Tensor, tau: float, layout: Layout, epsilon: float = 0.0
+) -> Weights:
     """The weights p_i^k of Eq. 7 and p_i^q of Eq. 8 for a batch of B_s + B_t samples.
 
     Args:
         y_s: (B_s,) source labels.
         p_t: (B_t, r) target probabilities; detached here, since the paper takes them as labels.
+        epsilon: weights below it are set to 0, which the paper does not do.
     """
     p_t = p_t.detach()
     sure = confident(p_t, tau).to(p_t.dtype)[:, None]
-    by_class = torch.cat([F.one_hot(y_s, layout.n_classes).to(p_t.dtype), p_t * sure])
+    # one_hot would check its labels, for which the host has to wait.
+    labels = y_s[:, None] == torch.arange(layout.n_classes, device=y_s.device)
+    by_class = torch.cat([labels.to(p_t.dtype), p_t * sure])
     by_group = by_class @ layout.membership.to(p_t.dtype)
     everyone = p_t.new_ones(len(by_class), 1)
     matched = torch.cat([p_t.new_ones(len(y_s), 1), sure])
-    local = {"grp": by_group, "cls": by_class}
+    local = {"grp": _drop(by_group, epsilon), "cls": _drop(by_class, epsilon)}
     return Weights(
         align=_stack({"dom": everyone} | local, layout),
         sync=_stack({"dom": matched} | local, layout),
     )
+
+
+def _drop(weights: Tensor, epsilon: float) -> Tensor:
+    return weights * (weights >= epsilon) if epsilon > 0 else weights
 
 
 def _stack(parts: dict[str, Tensor], layout: Layout) -> Tensor:
@@ -160,7 +169,8 @@ def alignment(z: Tensor, d: Tensor, weights: Tensor, shares: Tensor) -> Tensor:
     Returns:
         (K,) weighted cross entropies.
     """
-    cross_entropy = F.softplus(z) - d * z
+    # Not softplus(z) - d z: torch cuts softplus off at 20, and its derivative with it.
+    cross_entropy = F.binary_cross_entropy_with_logits(z, d.expand_as(z), reduction="none")
     return (shares * weights * cross_entropy).sum(dim=0)
 
 

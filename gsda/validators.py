@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,9 @@ from gsda.errors import BadInput
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+CHUNK = 8192
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,19 @@ class Outputs:
         """(N, r) probabilities, in float64."""
         return self.logits.double().softmax(dim=1)
 
+    def chunks(self) -> Iterator[Tensor]:
+        """The rows of p, some at a time: what is made of them stays small for any N."""
+        for start in range(0, len(self.logits), CHUNK):
+            yield self.logits[start : start + CHUNK].double().softmax(dim=1)
+
+    def mean(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Mean over the N samples of function(p), (C, r) -> (C, ..)."""
+        sums = [function(p).sum(dim=0) for p in self.chunks()]
+        total = sums[0]
+        for more in sums[1:]:
+            total = total + more
+        return total / len(self.logits)
+
 
 def _entropy(p: Tensor) -> Tensor:
     import torch
@@ -53,9 +69,12 @@ def bnm(target: Outputs) -> float:
     """
     import torch
 
-    p = target.p
-    singular = torch.linalg.eigvalsh(p.t() @ p).clamp(min=0).sqrt()
-    return float(singular.sum() / math.sqrt(p.shape[0] * min(p.shape)))
+    n, r = target.logits.shape
+    gram = target.logits.new_zeros(r, r, dtype=torch.float64)
+    for p in target.chunks():
+        gram += p.t() @ p
+    singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    return float(singular.sum() / math.sqrt(n * min(n, r)))
 
 
 def im(target: Outputs) -> float:
@@ -69,17 +88,17 @@ def im(target: Outputs) -> float:
 
 def entropy(target: Outputs) -> float:
     """Negative mean entropy of the predictions, in nats (Morerio et al., ICLR 2018)."""
-    return -float(_entropy(target.p).mean())
+    return -float(target.mean(_entropy))
 
 
 def diversity(target: Outputs) -> float:
     """Entropy of the mean prediction, in nats."""
-    return float(_entropy(target.p.mean(dim=0)))
+    return float(_entropy(target.mean(lambda p: p)))
 
 
 def confidence(target: Outputs) -> float:
     """Mean of the largest probability."""
-    return float(target.p.amax(dim=1).mean())
+    return float(target.mean(lambda p: p.amax(dim=1)))
 
 
 Validator = Callable[..., float]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gsda.config import LEVELS, SYNC_READINGS, Config, ladder, source_only
+from gsda.config import LEVELS, PAIRS, PRECISIONS, SYNC_READINGS, Config, ladder, source_only
 from gsda.errors import BadInput
 
 BAD = [
@@ -17,7 +17,7 @@ BAD = [
         for value in (-1e-9, math.nan, math.inf)
     ],
     ("momentum", 1.0),
-    *[("tau", value) for value in (-0.1, 1.0, 1.5, math.nan)],
+    *[(name, value) for name in ("tau", "epsilon") for value in (-0.1, 1.0, 1.5, math.nan)],
     *[("lr", value) for value in (0.0, -0.1, math.nan, math.inf)],
     *[
         (name, value)
@@ -30,6 +30,8 @@ BAD = [
     ("sync", "Batch"),
     ("sync", ""),
     ("passes", "both"),
+    ("pairs", "all"),
+    ("precision", "float16"),
     ("target_sampling", "balanced"),
     ("crop", "center"),
     ("features", "none"),
@@ -62,6 +64,9 @@ GOOD = [
     ("crop", "centre"),
     ("features", "frozen"),
     ("class_weighting", "pada"),
+    ("epsilon", 0.0),
+    *[("pairs", choice) for choice in PAIRS],
+    *[("precision", choice) for choice in PRECISIONS],
 ]
 
 

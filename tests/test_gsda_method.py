@@ -10,6 +10,7 @@ import pytest
 import reference
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gsda import methods
 from gsda.config import LEVELS, SYNC_READINGS, Config
@@ -146,6 +147,9 @@ def assert_like(method: GSDA, by_hand: ByHand, tolerance: float = 1e-10) -> None
 VARIANTS = {
     "default": {},
     "shared pass": {"passes": "shared"},
+    "dense": {"pairs": "dense"},
+    "dense dom+cls": {"pairs": "dense", "levels": ("dom", "cls")},
+    "no beta": {"beta": 0.0},
     "no momentum": {"momentum": 0.0, "weight_decay": 0.0},
     "none confident": {"tau": 0.999},
     "all confident": {"tau": 0.0},
@@ -258,6 +262,88 @@ def test_logged_losses_are_the_reference() -> None:
         assert float(value) == pytest.approx(float(truth[name].detach()), rel=1e-9), name
 
 
+# Precision, and waiting
+
+
+def test_bfloat16_reaches_E_and_C_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact, method = (
+        make(replace(CONFIG, precision=precision, lambda_max=0.0), torch.float32)
+        for precision in ("float32", "bfloat16")
+    )
+    seen: set[torch.dtype] = set()
+    forward = method.D.forward
+
+    def watch(f: Tensor, *rest: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        seen.update((f.dtype, *(out.dtype for out in forward(f, *rest, **named))))
+        return forward(f, *rest, **named)
+
+    monkeypatch.setattr(method.D, "forward", watch)
+    logs, truth = (m.update(*batch(dtype=torch.float32), 0.5) for m in (method, exact))
+    assert seen == {torch.float32}
+    for name, value in logs.items():
+        assert value.dtype == torch.float32
+        assert float(value) == pytest.approx(float(truth[name]), rel=0.1), name
+    assert float(logs["loss/C"]) != float(truth["loss/C"])
+    values = [*method.network.state_dict().values(), *method.D.state_dict().values()]
+    assert {value.dtype for value in values} == {torch.float32, torch.int64}
+
+
+def test_on_the_cpu_nothing_is_rounded_unless_asked_for() -> None:
+    usual, exact = (
+        make(replace(CONFIG, precision=precision), torch.float32)
+        for precision in ("auto", "float32")
+    )
+    for method in (usual, exact):
+        method.update(*batch(dtype=torch.float32), 0.5)
+    assert differing(snapshot(usual.network), snapshot(exact.network)) == set()
+
+
+class NeverWait(TorchDispatchMode):
+    """Fails on what makes the host wait for a GPU: reading a value, or how many there are."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2")
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        name = function._overloadpacket.__name__
+        assert name not in self.WAITING, f"{name} waits for the device"
+        if name.startswith("index"):
+            given = [index for index in args[1] or () if isinstance(index, Tensor)]
+            assert all(index.dtype != torch.bool for index in given), "a mask waits for the device"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("levels", [LEVELS, ("dom",), ()], ids="+".join)
+@pytest.mark.parametrize("passes", ["separate", "shared"])
+def test_no_value_is_read_from_the_device(levels: tuple[str, ...], passes: str) -> None:
+    method = make(replace(CONFIG, pairs="dense", levels=levels, passes=passes))
+    for progress in (0.0, 0.5):
+        with NeverWait():
+            method.update(*batch(), progress)
+
+
+def test_the_sparse_form_does_wait() -> None:
+    with NeverWait(), pytest.raises(AssertionError, match="waits for the device"):
+        make(replace(CONFIG, pairs="sparse")).update(*batch(), 0.5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_a_gpu_is_never_waited_for(precision: str) -> None:
+    gpu = torch.device("cuda")
+    method = make(replace(CONFIG, precision=precision), torch.float32)
+    method.to(gpu)
+    x_s, y_s, x_t = (value.to(gpu) for value in batch(dtype=torch.float32))
+    method.update(x_s, y_s, x_t, 0.5)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        logs = method.update(x_s, y_s, x_t, 0.5)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(math.isfinite(float(value)) for value in logs.values())
+
+
 # Ablations
 
 
@@ -333,6 +419,7 @@ def test_beta_means_nothing_to_a_single_level(level: str) -> None:
         {"group_seed": 4},
         {"n_groups": 4},
         {"sync": "sample"},
+        {"epsilon": 0.5},
         {"seed": 2},
     ],
     ids=str,

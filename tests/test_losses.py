@@ -15,8 +15,10 @@ from gsda import losses
 from gsda.config import LEVELS, SYNC_READINGS
 from gsda.discriminators import Discriminators
 from gsda.losses import Layout
+from gsda.pairs import list_pairs
 
 TOLERANCE = 1e-9
+FORMS = ("dense", "sparse")
 SELECTIONS = [
     tuple(level for level, bit in zip(LEVELS, (1, 2, 4), strict=True) if code & bit)
     for code in range(1, 8)
@@ -36,6 +38,7 @@ class Case:
     alpha: float
     beta: float
     lam: float
+    form: str
 
     @property
     def logits(self) -> Tensor:
@@ -66,6 +69,7 @@ def make_case(
     alpha: float = 0.1,
     beta: float = 1.0,
     lam: float = 1.0,
+    form: str = "sparse",
 ) -> Case:
     dice = torch.Generator().manual_seed(seed)
 
@@ -83,7 +87,7 @@ def make_case(
     C = [(sharpness * draw(r, d)).requires_grad_(True), draw(r).requires_grad_(True)]
     y_s = torch.randint(n_labels or r, (n_s,), generator=dice)
     f = draw(n_s + n_t, d).requires_grad_(True)
-    return Case(Game(groups, levels, tau, reading), layout, D, f, y_s, C, alpha, beta, lam)
+    return Case(Game(groups, levels, tau, reading), layout, D, f, y_s, C, alpha, beta, lam, form)
 
 
 @st.composite
@@ -105,6 +109,7 @@ def cases(draw: st.DrawFn) -> Case:
         alpha=draw(st.floats(0, 2)),
         beta=draw(st.floats(0, 3)),
         lam=draw(st.floats(0, 2)),
+        form=draw(st.sampled_from(FORMS)),
     )
 
 
@@ -114,7 +119,8 @@ def product(case: Case, f: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     d = losses.domain_labels(n_s, n_t, f)
     shares = losses.sample_shares(n_s, n_t, f)
     weights = losses.sample_weights(case.y_s, case.p_t, case.game.tau, case.layout)
-    z, J_norm = case.D(f)
+    pairs = list_pairs(weights.align) if case.form == "sparse" else None
+    z, J_norm = case.D(f, pairs)
     levels = losses.by_level(losses.alignment(z, d, weights.align, shares), case.layout)
     m = losses.gradient_magnitudes(z, d, J_norm, weights.sync)
     return levels, losses.synchronisation(m, shares, case.layout, case.game.reading)
@@ -201,10 +207,11 @@ def test_the_objective_of_E_and_C_and_its_gradients_are_the_reference(case: Case
 @pytest.mark.parametrize("reading", SYNC_READINGS)
 @pytest.mark.parametrize("levels", SELECTIONS, ids="+".join)
 @pytest.mark.parametrize(("r", "b"), [(1, 1), (4, 1), (4, 4), (5, 2)])
+@pytest.mark.parametrize("form", FORMS)
 def test_every_reading_of_every_selection(
-    reading: str, levels: tuple[str, ...], r: int, b: int
+    form: str, reading: str, levels: tuple[str, ...], r: int, b: int
 ) -> None:
-    case = make_case(seed=3, r=r, b=b, levels=levels, reading=reading)
+    case = make_case(seed=3, r=r, b=b, levels=levels, reading=reading, form=form)
     ours, truth = product_EC(case, case.logits), reference_EC(case, case.logits)
     assert_same(ours, truth)
     assert_same(gradients(ours, case.f)[0], gradients(truth, case.f)[0])
@@ -212,8 +219,9 @@ def test_every_reading_of_every_selection(
 
 @pytest.mark.parametrize("sharpness", [0.001, 1000.0])
 @pytest.mark.parametrize("tau", [0.0, 0.9])
-def test_none_and_all_confident(sharpness: float, tau: float) -> None:
-    case = make_case(sharpness=sharpness, tau=tau, n_labels=1)
+@pytest.mark.parametrize("form", FORMS)
+def test_none_and_all_confident(form: str, sharpness: float, tau: float) -> None:
+    case = make_case(sharpness=sharpness, tau=tau, n_labels=1, form=form)
     with torch.no_grad():
         case.C[1].zero_()
     sure = losses.confident(case.p_t, tau)
@@ -325,6 +333,25 @@ def test_weights_by_hand() -> None:
     torch.testing.assert_close(weights.sync, expected)
 
 
+def test_weights_under_epsilon_are_dropped_at_the_local_levels() -> None:
+    membership = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    p_t = torch.tensor([[0.05, 0.75, 0.2]])
+    weights = losses.sample_weights(torch.tensor([2]), p_t, 0.5, Layout(LEVELS, 2, membership), 0.2)
+    source = [1.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    target = [1.0, 0.25, 0.75, 0.0, 0.75, 0.2]  # exactly epsilon stays
+    torch.testing.assert_close(weights.align, torch.tensor([source, target]))
+    torch.testing.assert_close(weights.sync, torch.tensor([source, target]))
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-6])
+def test_a_small_epsilon_changes_the_losses_little(epsilon: float) -> None:
+    case = make_case(r=7, sharpness=4.0, tau=0.3)
+    exact = losses.sample_weights(case.y_s, case.p_t, 0.3, case.layout)
+    rough = losses.sample_weights(case.y_s, case.p_t, 0.3, case.layout, epsilon)
+    assert int((rough.align != 0).sum()) < int((exact.align != 0).sum())
+    assert float((rough.align - exact.align).abs().max()) < 3 * epsilon
+
+
 # Properties
 
 
@@ -409,8 +436,9 @@ EXTREMES = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("reading", SYNC_READINGS)
 @pytest.mark.parametrize("extreme", EXTREMES)
-def test_never_nan(extreme: str, reading: str, dtype: torch.dtype) -> None:
-    case = make_case(reading=reading)
+@pytest.mark.parametrize("form", FORMS)
+def test_never_nan(form: str, extreme: str, reading: str, dtype: torch.dtype) -> None:
+    case = make_case(reading=reading, form=form)
     with torch.no_grad():
         EXTREMES[extreme](case)
     case.D.to(dtype)

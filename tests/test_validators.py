@@ -2,11 +2,14 @@
 
 import inspect
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from gsda import validators
 from gsda.errors import BadInput
 from gsda.validators import DEFAULT_METRIC, VALIDATORS, Outputs, check_metric, validate
 
@@ -85,6 +88,41 @@ def test_the_order_and_number_of_images_do_not_matter(name: str) -> None:
     score = VALIDATORS[name](outputs(p))
     assert VALIDATORS[name](outputs(p.flip(0))) == pytest.approx(score, abs=1e-9)
     assert VALIDATORS[name](outputs(p.repeat(3, 1))) == pytest.approx(score, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", VALIDATORS)
+@pytest.mark.parametrize("chunk", [1, 4, 9, 10])
+def test_chunks_do_not_matter(name: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = torch.softmax(torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    score = VALIDATORS[name](outputs(p))
+    monkeypatch.setattr(validators, "CHUNK", chunk)
+    assert VALIDATORS[name](outputs(p)) == pytest.approx(score, abs=1e-12)
+
+
+class Largest(TorchDispatchMode):
+    """The most bytes that an operator gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if isinstance(out, Tensor):
+            self.bytes = max(self.bytes, out.numel() * out.element_size())
+        return out
+
+
+@pytest.mark.parametrize("name", VALIDATORS)
+def test_visda_needs_little_memory(name: str) -> None:
+    logits = torch.randn(55_388, 12, generator=torch.Generator().manual_seed(0))
+    target = Outputs(torch.zeros(len(logits), 1), logits)
+    with Largest() as largest:
+        VALIDATORS[name](target)
+    # The logits themselves, which a slice of them counts as, are the largest thing there is.
+    assert largest.bytes <= logits.numel() * logits.element_size()
 
 
 @pytest.mark.parametrize("name", ["bnm", "im", "diversity"])

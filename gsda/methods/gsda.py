@@ -12,10 +12,12 @@ from torch import Tensor
 
 from gsda import losses
 from gsda.config import Config
+from gsda.device import arrange, autocast
 from gsda.discriminators import Discriminators
 from gsda.losses import Layout, Weights
 from gsda.model import Network
 from gsda.optim import descend, set_progress, sgd, warm_up
+from gsda.pairs import Pairs, list_pairs, use_pairs
 from gsda.partial import importance, weigh_source
 
 
@@ -25,11 +27,13 @@ class Stage:
 
     Attributes:
         d: (N, 1) domain labels. shares: (N, 1). weights: (N, K) twice.
+        pairs: where weights are; None to compute all.
     """
 
     d: Tensor
     shares: Tensor
     weights: Weights
+    pairs: Pairs | None
 
 
 class GSDA:
@@ -62,7 +66,7 @@ class GSDA:
 
     def to(self, device: torch.device) -> None:
         """Move networks, groups and optimisers (before the first update)."""
-        self.network.to(device)
+        arrange(self.network, device)
         self.D.to(device)
         self.layout = self._lay_out(device)
         self._build_optimisers()
@@ -80,8 +84,10 @@ class GSDA:
     def update(self, x_s: Tensor, y_s: Tensor, x_t: Tensor, progress: float) -> dict[str, Tensor]:
         """A step of D (Eq. 14, 15), then a step of E and C (Eq. 16, 17), on the same batch.
 
-        One pass of E serves both: the step of D leaves E as it was, so the features of the first
-        half are those that a second pass would give, and only D is evaluated anew.
+        One pass of E and C serves both: the step of D leaves them as they were, so f, logits and
+        the weights made of them are what a second pass would give for Eq. 16 (which would also
+        move the running statistics of batch normalisation twice). D has changed in between, and
+        is evaluated anew. The host never waits for the device here, but for `pairs="sparse"`.
         """
         set_progress(self.optimiser_EC, progress)
         set_progress(self.optimiser_D, progress)
@@ -95,7 +101,7 @@ class GSDA:
         return logs | self._update_EC(f, logits, y_s, stage, lam)
 
     def _update_source_only(self, x_s: Tensor, y_s: Tensor) -> dict[str, Tensor]:
-        _, logits_s = self.network(x_s)
+        _, logits_s = self._forward(x_s)
         counts_s = importance(self.class_weights, y_s)
         L_s = losses.source_classification(logits_s, y_s, counts_s)  # Eq. 3
         descend(self.optimiser_EC, L_s)
@@ -104,27 +110,35 @@ class GSDA:
     def _extract(self, x_s: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, d) and logits (N, r) of the source, then of the target (Eq. 1, 2)."""
         if self.config.passes == "shared":
-            f, logits = self.network(torch.cat([x_s, x_t]))
-            return f, logits
-        (f_s, logits_s), (f_t, logits_t) = self.network(x_s), self.network(x_t)
+            return self._forward(torch.cat([x_s, x_t]))
+        (f_s, logits_s), (f_t, logits_t) = self._forward(x_s), self._forward(x_t)
         return torch.cat([f_s, f_t]), torch.cat([logits_s, logits_t])
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and logits, in the precision of the input whatever E and C run in."""
+        with autocast(self.config.precision, x.device):
+            f, logits = self.network(x)
+        return f.to(x.dtype), logits.to(x.dtype)
 
     def _set_stage(self, y_s: Tensor, logits: Tensor) -> Stage | None:
         if not self.config.levels:
             return None
-        n_s, n_t = len(y_s), len(logits) - len(y_s)
+        n_s, n_t, config = len(y_s), len(logits) - len(y_s), self.config
         p_t = torch.softmax(logits[n_s:].detach(), dim=1)
+        weights = losses.sample_weights(y_s, p_t, config.tau, self.layout, config.epsilon)
+        sparse = use_pairs(config.pairs, logits.device)
         return Stage(
             d=losses.domain_labels(n_s, n_t, p_t),
             shares=weigh_source(
                 losses.sample_shares(n_s, n_t, p_t), importance(self.class_weights, y_s)
             ),
-            weights=losses.sample_weights(y_s, p_t, self.config.tau, self.layout),
+            weights=weights,
+            pairs=list_pairs(weights.align) if sparse else None,
         )
 
     def _discriminate(self, f: Tensor, stage: Stage) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """L^g and L^l by level (Eq. 6 to 9), L^syn (Eq. 10 to 12), and magnitudes (N, K)."""
-        z, J_norm = self.D(f, magnitude=self.synchronises)
+        z, J_norm = self.D(f, stage.pairs, magnitude=self.synchronises)
         per_D = losses.alignment(z, stage.d, stage.weights.align, stage.shares)
         magnitudes = losses.gradient_magnitudes(z, stage.d, J_norm, stage.weights.sync)
         syn = losses.synchronisation(magnitudes, stage.shares, self.layout, self.config.sync)
@@ -133,6 +147,7 @@ class GSDA:
     def _update_D(self, f: Tensor, stage: Stage | None) -> dict[str, Tensor]:
         assert stage is not None
         levels, syn, magnitudes = self._discriminate(f, stage)
+        self.D.recycle_gradients()
         descend(self.optimiser_D, losses.discriminator_objective(levels, syn, self.config.beta))
         logs = {f"loss/D_{level}": loss.detach() for level, loss in levels.items()}
         if self.synchronises:
