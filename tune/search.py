@@ -14,6 +14,7 @@ if __name__ == "__main__":
     # Python puts this file's folder first on the path; what is imported here lies one above.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from gsda.data.folders import check_root
 from gsda.errors import BadInput
 from gsda.tasks import Task
 from gsda.validators import DEFAULT_METRIC
@@ -25,6 +26,7 @@ from tune.settings import (
     Settings,
     resolve_tasks,
 )
+from tune.shelf import check_free, find_search
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = _read(options)
         tasks = resolve_tasks(texts, settings)
+        _check_places(tasks, settings)
         from tune.console import Console
         from tune.driver import search_several
 
@@ -72,6 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped before anything was begun.", file=sys.stderr)
         return INTERRUPTED
+
+
+def _check_places(tasks: Sequence[Task], settings: Settings) -> None:
+    """What a look at the disk tells, before the seconds that torch and ray take to load."""
+    if settings.data is not None:
+        check_root(settings.data)
+    storage = settings.storage.resolve()
+    for task in tasks if len(tasks) == 1 else ():
+        if settings.resume:
+            find_search(storage, settings.name, task)
+        else:
+            check_free(storage, settings.name)
 
 
 def _read(options: dict[str, Any]) -> Settings:

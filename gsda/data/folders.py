@@ -139,12 +139,21 @@ def images_below(root: Path, name: str = "") -> list[str]:
     return sorted(found)
 
 
-def _domain_folder(data: Path, domain: str, candidates: Sequence[str]) -> Path:
-    """The first candidate that is a folder in `data`."""
+def check_root(data: Path) -> None:
+    """Refuse a place where no folder is.
+
+    Raises:
+        BadInput: it does not exist, or is no folder.
+    """
     folder = is_folder(data)
     if not folder:
         what = "does not exist" if folder is None else "is not a folder"
         raise BadInput(f"{data} {what}: point --data at the folder that holds the domains.")
+
+
+def _domain_folder(data: Path, domain: str, candidates: Sequence[str]) -> Path:
+    """The first candidate that is a folder in `data`."""
+    check_root(data)
     there, _ = _entries(data)
     # Some file systems decompose accents, which a keyboard does not.
     plain = {unicodedata.normalize("NFC", name): name for name in there}
