@@ -11,6 +11,7 @@ from torch import Tensor
 from gsda import losses
 from gsda.config import LEVELS
 from gsda.discriminators import Discriminators
+from gsda.kernels import Layers
 from gsda.losses import Layout
 from gsda.methods.gsda import Stage
 from gsda.pairs import list_pairs
@@ -37,7 +38,8 @@ class Game:
     """Discriminators, and a batch of which half the target is over tau.
 
     Attributes:
-        D: the discriminators. networks: the same, the parameters of each by itself.
+        D: the discriminators. batched: their parameters, for autograd. networks: the same, each
+            by itself, for the loop.
         f: (N, d) features. stage: who counts where.
     """
 
@@ -48,9 +50,12 @@ class Game:
             groups = losses.draw_groups(sizes.r, sizes.b, seed=0)
             self.layout = Layout(LEVELS, sizes.b, F.one_hot(groups, sizes.b).float().to(device))
             self.D = Discriminators(self.layout.n_discriminators, sizes.d, sizes.hidden).to(device)
-            # Each by itself, over the memory of D.
-            parts = zip(*(value.detach().unbind() for value in self.D.parameters()), strict=True)
-            self.networks = [[value.requires_grad_() for value in one] for one in parts]
+            # The same memory, but gradients of their own: no form pays for another's.
+            self.batched = Layers(*(value.detach() for value in self.D.parameters()))
+            self.networks = [
+                Layers(*one) for one in zip(*(v.unbind() for v in self.batched), strict=True)
+            ]
+            self._train_layers(True)
             self.f = torch.randn(2 * sizes.batch, sizes.d).relu().to(device)
             y_s = (torch.arange(sizes.batch) % sizes.r).to(device)
             self.stage = self._set_stage(y_s, _draw_predictions(sizes).to(device), epsilon)
@@ -65,7 +70,7 @@ class Game:
         """Forward and backward of Eq. 14 in one of `FORMS`; gradients of all layers."""
 
         def step() -> None:
-            self._forget(form)
+            self._forget()
             levels, syn = self._discriminate(form, self.f.requires_grad_(form == "loop"))
             losses.discriminator_objective(levels, syn, BETA).backward()  # type: ignore[no-untyped-call]
 
@@ -75,7 +80,7 @@ class Game:
         """Forward and backward of the adversarial part of Eq. 16; gradients at the features."""
 
         def step() -> None:
-            self._forget(form)
+            self._forget()
             self._train_layers(False)
             levels, syn = self._discriminate(form, self.f.requires_grad_())
             losses.extractor_objective(syn * 0, levels, syn, BETA, 1.0).backward()  # type: ignore[no-untyped-call]
@@ -84,20 +89,25 @@ class Game:
         return step
 
     def gradients(self) -> list[Tensor]:
-        """What the last step left."""
-        return [v.grad for v in (self.f, *self.D.parameters()) if v.grad is not None]
+        """What the last step left: of the layers, in every form, or of f."""
+        separate = [
+            torch.stack([v.grad for v in layer if v.grad is not None])
+            for layer in zip(*self.networks, strict=True)
+            if layer[0].grad is not None
+        ]
+        owners = (*self.D.parameters(), *self.batched)
+        whole = [owner.grad for owner in owners if owner.grad is not None]
+        own = [self.f.grad] if self.f.grad is not None else []
+        return whole or separate or own
 
-    def _forget(self, form: str) -> None:
-        if form in ("dense", "sparse"):
-            self.D.recycle_gradients()
-        self.D.zero_grad()
-        self.f.grad = None
-        for value in itertools.chain(*self.networks):
+    def _forget(self) -> None:
+        self.D.recycle_gradients()
+        for value in (self.f, *self.batched, *itertools.chain(*self.networks)):
             value.grad = None
 
     def _train_layers(self, on: bool) -> None:
         self.D.requires_grad_(on)
-        for value in itertools.chain(*self.networks):
+        for value in (*self.batched, *itertools.chain(*self.networks)):
             value.requires_grad_(on)
 
     def _discriminate(self, form: str, f: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -106,7 +116,7 @@ class Game:
             z, magnitudes = self._loop(f)
         else:
             if form == "autograd":
-                z, J_norm = differentiate_by_autograd(self.D, f)
+                z, J_norm = differentiate_by_autograd(self.batched, f)
             else:
                 pairs = list_pairs(stage.weights.align) if form == "sparse" else None
                 z, J_norm = self.D(f, pairs)
@@ -142,11 +152,15 @@ def _draw_predictions(sizes: Sizes) -> Tensor:
     return torch.where(sure[:, None] > 0, p_t, unsure)
 
 
-def differentiate_by_autograd(D: Discriminators, f: Tensor) -> tuple[Tensor, Tensor]:
+def differentiate_by_autograd(layers: Layers, f: Tensor) -> tuple[Tensor, Tensor]:
     """z and ||J||, (N, K) each: the closed form in batched products, left to autograd."""
-    K, h, d = D.W1.shape
-    a1 = torch.addmm(D.b1.flatten(), f, D.W1.view(K * h, d).t()).view(len(f), K, h).transpose(0, 1)
-    a2 = torch.baddbmm(D.b2[:, None], a1.relu(), D.W2.transpose(1, 2))
-    z = torch.baddbmm(D.b3[:, None, None], a2.relu(), D.w3[:, :, None]).squeeze(2).t()
-    u1 = (a1 > 0) * torch.bmm((a2 > 0) * D.w3[:, None], D.W2)
-    return z, torch.linalg.vector_norm(torch.bmm(u1, D.W1), dim=2).t()
+    K, h, d = layers.W1.shape
+    a1 = (
+        torch.addmm(layers.b1.flatten(), f, layers.W1.view(K * h, d).t())
+        .view(len(f), K, h)
+        .transpose(0, 1)
+    )
+    a2 = torch.baddbmm(layers.b2[:, None], a1.relu(), layers.W2.transpose(1, 2))
+    z = torch.baddbmm(layers.b3[:, None, None], a2.relu(), layers.w3[:, :, None]).squeeze(2).t()
+    u1 = (a1 > 0) * torch.bmm((a2 > 0) * layers.w3[:, None], layers.W2)
+    return z, torch.linalg.vector_norm(torch.bmm(u1, layers.W1), dim=2).t()
