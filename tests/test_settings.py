@@ -151,3 +151,27 @@ def test_texts_are_taken_for_paths() -> None:
         Path("kept"),
         Path("decoded"),
     )
+
+
+# A task of one's own
+
+
+def test_two_folders_make_a_task(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "shop", source="catalogue", target="phone")
+    (task,) = resolve_tasks([], settings)
+    assert str(task) == "shop/catalogue2phone"
+
+
+@pytest.mark.parametrize(
+    ("options", "texts", "sentence"),
+    [
+        ({"source": "a", "target": "b"}, [], "give all three"),
+        ({"data": "shop", "source": "a"}, [], "give all three"),
+        ({"data": "shop", "target": "b"}, [], "give all three"),
+        ({"data": "shop", "source": "a", "target": "b"}, ["A2D"], "leave --task out"),
+        ({}, [], "No task is named"),
+    ],
+)
+def test_half_a_task_of_one_s_own(options: dict[str, str], texts: list[str], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        resolve_tasks(texts, Settings(**options))
