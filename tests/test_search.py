@@ -88,6 +88,7 @@ def own(tree: Path, *more: str) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        ("", "No task is named: give --task A2D"),
         ("--task A2X", "Unknown task 'A2X' of glyph31: choose one of A2W"),
         ("--task A2D --dataset mnist", "Unknown dataset 'mnist': choose one of glyph31"),
         ("--task A2D --backbone vgg", "Unknown backbone 'vgg': choose one of cnn"),
@@ -125,7 +126,7 @@ def test_mistakes_in_options(
     assert sentence in refuse(*arguments.split())
 
 
-@pytest.mark.parametrize("arguments", ["", "--task A2D --trials many", "--task A2D --device tpu"])
+@pytest.mark.parametrize("arguments", ["--task A2D --trials many", "--task A2D --device tpu"])
 def test_mistakes_that_the_parser_finds(arguments: str, here: Path, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments.split())
