@@ -145,7 +145,7 @@ def steps_table(plan: Plan, rates: Rates) -> Iterator[str]:
     """The D step and the (E, C) step, each in all forms."""
     yield ""
     yield (
-        "| benchmark | step | form | loop's time / its own | ms: median (min to max) | GFLOP | "
+        "| benchmark | step | form | loop's time / its own: medians, minima | ms: median (min to max) | GFLOP | "
         "floor ms | floor / time | launches | peak MB |"
     )
     yield "|---" * 10 + "|"
@@ -162,7 +162,7 @@ def _step_rows(title: str, make: Callable[[str], Step], plan: Plan, rates: Rates
         flops = count_flops(step)
         launches, memory = count_launches(step, plan.device), measure_memory(step, plan.device)
         yield (
-            f"| {title} | {form} | {times['loop'].median / times[form].median:.2f} | "
+            f"| {title} | {form} | {times['loop'].ratio(times[form])} | "
             f"{times[form]} | {_floor(flops, times[form], rates)} | {launches} | "
             f"{_megabytes(memory)} |"
         )
@@ -209,7 +209,7 @@ def epsilon_table(plan: Plan) -> Iterator[str]:
             ]
             pairs = len(game.stage.pairs.sample) if game.stage.pairs is not None else 0
             yield (
-                f"| {name} | {epsilon:g} | {times['0.0'].median / times[str(epsilon)].median:.2f}"
+                f"| {name} | {epsilon:g} | {times['0.0'].ratio(times[str(epsilon)])}"
                 f" | {pairs} of {game.stage.weights.align.numel()} | {errors[0]:.1e} | "
                 f"{errors[1]:.1e} |"
             )
@@ -242,7 +242,7 @@ def growth_table(plan: Plan, rates: Rates) -> Iterator[str]:
         steps = {form: game.step_D(form) for form in forms}
         times = plan.timer.interleaved(steps)
         loop, own = times.get("loop"), times[plan.form]
-        ratio = "not measured" if loop is None else f"{loop.median / own.median:.2f}"
+        ratio = "not measured" if loop is None else loop.ratio(own)
         yield (
             f"| {sizes.r}, {sizes.b} | {game.layout.n_discriminators} | {ratio} | "
             f"{loop or 'not measured'} | {own} | "
@@ -277,11 +277,11 @@ def _iteration_rows(
     steps = {name: make(replace(base, **change)) for name, change in ITERATIONS.items()}
     timer = replace(plan.timer, repeats=max(plan.timer.repeats // 3, 1), warm_up=1)
     times = timer.interleaved(steps)
-    dann = times["DANN (domain level alone)"].median
+    dann = times["DANN (domain level alone)"]
     for name, step in steps.items():
         launches, memory = count_launches(step, plan.device), measure_memory(step, plan.device)
         yield (
-            f"| {title} | {name} | {times[name].median / dann:.2f} | {times[name]} | "
+            f"| {title} | {name} | {times[name].ratio(dann)} | {times[name]} | "
             f"{_floor(count_flops(step), times[name], rates)} | {launches} | "
             f"{_megabytes(memory)} |"
         )

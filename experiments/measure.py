@@ -33,6 +33,10 @@ class Spread:
     def __str__(self) -> str:
         return f"{self.median:.1f} ({self.low:.1f} to {self.high:.1f})"
 
+    def ratio(self, other: "Spread") -> str:
+        """Of the medians, then of the minima, which other users of the machine disturb least."""
+        return f"{self.median / other.median:.2f}, {self.low / other.low:.2f}"
+
 
 @dataclass(frozen=True)
 class Rates:
