@@ -154,7 +154,8 @@ def alignment(z: Tensor, d: Tensor, weights: Tensor, shares: Tensor) -> Tensor:
     Returns:
         (K,) weighted cross entropies.
     """
-    cross_entropy = F.softplus(z) - d * z
+    # Not softplus(z) - d z, which cancels, and which torch cuts off at z = 20, where it is 2e-9.
+    cross_entropy = -F.logsigmoid(z * (2 * d - 1))
     return (shares * weights * cross_entropy).sum(dim=0)
 
 
