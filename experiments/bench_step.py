@@ -145,8 +145,8 @@ def steps_table(plan: Plan, rates: Rates) -> Iterator[str]:
     """The D step and the (E, C) step, each in all forms."""
     yield ""
     yield (
-        "| benchmark | step | form | loop's time / its own: medians, minima | ms: median (min to max) | GFLOP | "
-        "floor ms | floor / time | launches | peak MB |"
+        "| benchmark | step | form | loop's time / its own: medians, minima | "
+        "ms: median (min to max) | GFLOP | floor ms | floor / time | launches | peak MB |"
     )
     yield "|---" * 10 + "|"
     for name, sizes in plan.benchmarks.items():

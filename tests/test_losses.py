@@ -462,6 +462,16 @@ def test_a_wrong_but_certain_discriminator_is_not_rounded_away() -> None:
     assert right.flatten().tolist() == pytest.approx([math.exp(-40)] * 2, rel=1e-5, abs=0)
 
 
+def test_a_right_and_certain_discriminator_still_has_a_loss_and_a_gradient() -> None:
+    z = torch.tensor([[25.0], [-25.0]], dtype=torch.float64, requires_grad=True)
+    d, ones = torch.tensor([[1.0], [0.0]]), torch.ones(2, 1)
+    loss = losses.alignment(z, d, ones, 0.5 * ones).sum()
+    assert float(loss.detach()) == pytest.approx(math.exp(-25), rel=1e-9, abs=0)
+    (slope,) = gradients(loss, z)
+    expected = [-0.5 * math.exp(-25), 0.5 * math.exp(-25)]
+    assert slope.flatten().tolist() == pytest.approx(expected, rel=1e-9, abs=0)
+
+
 # Groups and columns
 
 
