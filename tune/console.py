@@ -9,15 +9,24 @@ from typing import Any, TextIO
 from gsda.monitor import describe_collapse
 from gsda.tasks import Task
 from gsda.tracking import SQLITE, choose_tracking_uri, hide_password
-from tune.history import COMPLETE, FAILED, OPEN, PRUNED, SEARCHED, SOURCE_ONLY, History, Trial
+from tune.history import (
+    COMPLETE,
+    FAILED,
+    FINETUNED,
+    OPEN,
+    PRUNED,
+    SEARCHED,
+    SOURCE_ONLY,
+    History,
+    Trial,
+)
 from tune.journal import Event
+from tune.space import OF_ADAPTATION
 
 _STATES = {OPEN: "unfinished", COMPLETE: "finished", PRUNED: "stopped early", FAILED: "failed"}
 ORACLE = "oracle/target_accuracy"
 TOP = 5
 QUIET_S = 60.0  # between lines of progress where there is no terminal
-# Settings that mean nothing where nothing is adapted.
-OF_ADAPTATION = ("alpha", "beta", "n_groups", "tau", "lambda_max")
 
 
 class Console:
@@ -30,6 +39,7 @@ class Console:
         self._live = self._out.isatty()
         self._began = self._spoke = time.monotonic()
         self._before = 0
+        self._stage = ""
         self._line = ""
 
     def say(self, text: str = "") -> None:
@@ -64,8 +74,7 @@ class Console:
     def begin(self, history: History, device: str, at_once: int) -> None:
         """What is about to be run, on what."""
         spec = history.spec
-        self._began = self._spoke = time.monotonic()
-        self._before = _steps_done(history)
+        self._enter(history)
         n_s, n_t = spec["images"]
         task = Task.parse(spec["task"])
         base = spec["base"]
@@ -82,12 +91,19 @@ class Console:
         begun = f", {ended} of them done before" if ended else ""
         self.say(
             f"  {history.total} trials ({len(spec['references'])} reference, {spec['trials']} "
-            f"searched{begun}), {at_once} at a time on {device}; "
+            f"searched{_finetuning(history)}{begun}), {at_once} at a time on {device}; "
             f"searching {', '.join(spec['search'])} by {spec['metric']}"
         )
 
+    def _enter(self, history: History) -> None:
+        """A stage begins, whose speed is its own."""
+        self._began = self._spoke = time.monotonic()
+        self._stage, self._before, _ = _stage(history)
+
     def event(self, event: Event, history: History) -> None:
         """Something happened."""
+        if _stage(history)[0] != self._stage:
+            self._enter(history)
         if event["event"] == "end":
             self.say(self._describe_end(history.trials[event["trial"]], history))
         if event["event"] == "fault":
@@ -103,7 +119,9 @@ class Console:
         metric = history.spec["metric"]
         value = trial.value(metric)
         score = "" if value is None else f"  {metric} {value:.4f}"
-        what = _setting(trial) if trial.kind == SEARCHED else f"reference: {trial.kind}"
+        what = f"reference: {trial.kind}" if trial.is_reference else _setting(trial)
+        if trial.kind == FINETUNED:
+            what = f"trial {trial.parent} end to end: {what}"
         reason = f": {trial.reason}" if trial.reason else ""
         collapse = describe_collapse(trial.final, history.spec["classes"])
         warning = f"\n            {collapse}" if collapse else ""
@@ -123,9 +141,9 @@ class Console:
         return "  " + " | ".join(parts) + self._left(history)
 
     def _left(self, history: History) -> str:
-        """Time left, by the steps that this process has seen done."""
-        done = _steps_done(history)
-        todo = history.total * history.spec["base"]["steps"] - done
+        """Time left of the stage, by the steps that this process has seen done."""
+        _, done, asked = _stage(history)
+        todo = asked - done
         if done <= self._before or todo <= 0:
             return ""
         seconds = (time.monotonic() - self._began) * todo / (done - self._before)
@@ -200,7 +218,7 @@ def table(history: History, metric: str) -> list[str]:
     """The best trials, and the references wherever they stand."""
     ranked = [t for t in history.in_state(COMPLETE) if t.value(metric) is not None]
     ranked.sort(key=lambda t: (-(t.value(metric) or 0.0), t.number))
-    shown = ranked[:TOP] + [t for t in ranked[TOP:] if t.is_reference]
+    shown = ranked[:TOP] + [t for t in ranked[TOP:] if t.kind != SEARCHED]
     fields = history.spec["search"]
     oracle = any(ORACLE in trial.final for trial in shown)
     head = ["rank", "trial", *fields, metric, *(["target accuracy"] if oracle else []), ""]
@@ -211,19 +229,37 @@ def table(history: History, metric: str) -> list[str]:
             *(_value(trial, name) for name in fields),
             f"{trial.value(metric):.4f}",
             *([_percent(trial.final.get(ORACLE))] if oracle else []),
-            _describe_kind(trial, history.spec),
+            _describe_kind(trial, history),
         ]
         for trial in shown
     ]
     return _align([head, *rows])
 
 
-def _describe_kind(trial: Trial, spec: dict[str, Any]) -> str:
+def _describe_kind(trial: Trial, history: History) -> str:
     if trial.kind == SEARCHED:
         return ""
     if trial.kind == SOURCE_ONLY:
         return "source-only, no adaptation"
-    return "the paper's setting" if spec["as_in_paper"] else "the setting that was given"
+    if trial.parent is not None:
+        return f"trial {trial.parent} end to end, was {_frozen(trial.parent, history)}"
+    as_in_paper = history.spec["as_in_paper"]
+    return "the paper's setting" if as_in_paper else "the setting that was given"
+
+
+def _frozen(number: int, history: History) -> str:
+    """What a setting came to on frozen features."""
+    trial = history.trials[number]
+    accuracy = _percent(trial.final.get(ORACLE))
+    score = f"{trial.value(history.spec['metric']):.4f}"
+    return f"{score} ({accuracy})" if accuracy else score
+
+
+def _finetuning(history: History) -> str:
+    if not history.finetune_top:
+        return ""
+    steps = history.spec["finetune_base"]["steps"]
+    return f", then the {history.finetune_top} best end to end for {steps} steps"
 
 
 def _value(trial: Trial, name: str) -> str:
@@ -244,13 +280,20 @@ def _align(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _steps_done(history: History) -> int:
-    """Steps of all trials; one that has ended counts as whole."""
-    whole = int(history.spec["base"]["steps"])
-    return sum(
-        max(trial.reports, default=0) if trial.state == OPEN else whole
-        for trial in history.trials.values()
-    )
+def _stage(history: History) -> tuple[str, int, int]:
+    """What is being done, searching or fine-tuning; steps of it done, and steps in all.
+
+    A trial that has ended counts as whole, at whatever step.
+    """
+    finetuned = history.finetuned
+    if finetuned:
+        steps, trials = int(history.spec["finetune_base"]["steps"]), finetuned
+        total = len(finetuned) + len(history.to_finetune)
+    else:
+        steps, trials = int(history.spec["base"]["steps"]), list(history.trials.values())
+        total = history.planned
+    done = sum(max(t.reports, default=0) if t.state == OPEN else steps for t in trials)
+    return FINETUNED if finetuned else SEARCHED, done, total * steps
 
 
 def _setting(trial: Trial) -> str:

@@ -103,9 +103,8 @@ def _has_work(prepared: Prepared) -> bool:
     if prepared.folder is None:
         return True
     history = History.of(read_events(prepared.folder / JOURNAL)[0])
-    return len(history.ended) < max(
-        history.total, len(history.spec["references"]) + (prepared.settings.trials or 0)
-    )
+    history.spec["trials"] = max(history.spec["trials"], prepared.settings.trials or 0)
+    return len(history.ended) < history.total
 
 
 def _open(prepared: Prepared) -> Journal:
@@ -168,7 +167,7 @@ def _go(
 
 def _is_unfinished(progress: Progress) -> bool:
     history = progress.history
-    return bool(history.in_state(OPEN)) or len(history.trials) < progress.plan.total
+    return bool(history.in_state(OPEN)) or progress.has_new
 
 
 @contextmanager

@@ -7,7 +7,7 @@ hooks talk to; it writes the journal, and decides by what stands there.
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from gsda import checkpoint
 from gsda.config import Config
 from tune.asha import Asha
 from tune.cluster import Share, places
-from tune.history import COMPLETE, FAILED, OPEN, PRUNED, SEARCHED, History, Trial
+from tune.history import COMPLETE, FAILED, FINETUNED, OPEN, PRUNED, SEARCHED, History, Trial
 from tune.journal import Event, Journal
 from tune.sampler import propose
-from tune.space import Range
+from tune.space import OF_ADAPTATION, Range
 from tune.trainable import Order, Report, RunTrainable
 
 HALT_AFTER = 3  # trials with a fault, one after another
@@ -38,6 +38,7 @@ class Plan:
         references: kind -> configuration of the trials that run first, to their end.
         base: the configuration that the searched fields are put into.
         trials: how many settings are searched, beside the references.
+        finetune_base: what the best settings are put into to be trained end to end, if they are.
         digest: identity of the images, which workers compare with what they find.
         max_failures: how often a trial is tried again after a fault.
         deadline: time.time() after which no trial is started.
@@ -56,10 +57,7 @@ class Plan:
     share: Share
     max_failures: int
     deadline: float | None = None
-
-    @property
-    def total(self) -> int:
-        return len(self.references) + self.trials
+    finetune_base: Config | None = None
 
 
 @dataclass
@@ -95,7 +93,7 @@ class Progress:
             if self.history.trials[number].state == OPEN:
                 self._end(number, verdict)
         for trial in self.history.in_state(OPEN):
-            if max(trial.reports, default=0) >= base.steps:
+            if max(trial.reports, default=0) >= trial.steps:
                 self._end(trial.number, COMPLETE)
 
     def _record(self, kind: str, /, **fields: Any) -> None:
@@ -104,13 +102,22 @@ class Progress:
         self.listener(event, self.history)
 
     def _judge(self, number: int, step: int, metrics: Mapping[str, float]) -> str | None:
-        """PRUNED if ASHA stops the trial here; reference trials are measured but never stopped."""
+        """PRUNED if ASHA stops the trial here; reference trials are measured but never stopped.
+
+        Fine-tuned ones are not measured: their steps are not those of the search.
+        """
         value = metrics.get(self.plan.metric)
-        stop = value is not None and self.asha.report(number, step, value)
-        return PRUNED if stop and self.history.trials[number].kind == SEARCHED else None
+        kind = self.history.trials[number].kind
+        if value is None or kind == FINETUNED:
+            return None
+        stop = self.asha.report(number, step, value)
+        return PRUNED if stop and kind == SEARCHED else None
 
     def next_trial(self) -> Trial | None:
-        """The next trial to run: one begun before, else a new one, else one that had a fault."""
+        """The next trial to run: one begun before, else a new one, else one that had a fault.
+
+        None if there is none, or none yet (`is_waiting`).
+        """
         if self.halted:
             return None
         waiting = [t for t in self.history.in_state(OPEN) if t.number not in self.running]
@@ -118,10 +125,21 @@ class Progress:
         if unharmed:
             return unharmed[0]
         number = len(self.history.trials)
-        if number < self.plan.total and not self.is_late:
+        if self.has_new and not self.is_late:
             self._ask(number)
             return self.history.trials[number]
         return waiting[0] if waiting else None
+
+    @property
+    def has_new(self) -> bool:
+        """Whether there is a trial that can be asked for now."""
+        asked = len(self.history.trials) - len(self.history.finetuned)
+        return asked < self.history.planned or bool(self.history.to_finetune)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the end of a running trial may bring others to run."""
+        return bool(self.running) and bool(self.history.finetune_top) and not self.halted
 
     @property
     def is_late(self) -> bool:
@@ -129,16 +147,32 @@ class Progress:
 
     def _ask(self, number: int) -> None:
         plan = self.plan
+        parent: int | None = None
         kinds = list(plan.references)
         if number < len(kinds):
             kind, config = kinds[number], plan.references[kinds[number]]
+        elif self.history.to_finetune:
+            best = self.history.to_finetune[0]
+            kind, parent, config = FINETUNED, best.number, self._end_to_end(best)
         else:
             kind = SEARCHED
             values = propose(self.history, plan.space, plan.metric, plan.seed, number)
             config = Config.from_dict(plan.base.to_dict() | values)
         settings = config.to_dict()
         values = {name: settings[name] for name in plan.space}
-        self._record("ask", trial=number, kind=kind, values=values, config=settings)
+        known = {} if parent is None else {"parent": parent}
+        self._record("ask", trial=number, kind=kind, values=values, config=settings, **known)
+
+    def _end_to_end(self, best: Trial) -> Config:
+        """A setting found on frozen features, for a backbone that is trained with the rest.
+
+        What the optimiser is set to belongs to the kind of training, and is not taken over.
+        """
+        if self.plan.finetune_base is None:
+            raise ValueError("nothing is to be fine-tuned in this search")
+        return replace(
+            self.plan.finetune_base, **{name: best.config[name] for name in OF_ADAPTATION}
+        )
 
     def start(self, trial: Trial) -> Order:
         """Give a trial to a worker."""
@@ -229,7 +263,7 @@ class JournalSearcher(Searcher):  # type: ignore[misc]
             return None
         trial = progress.next_trial()
         if trial is None:
-            return Searcher.FINISHED
+            return None if progress.is_waiting else Searcher.FINISHED
         return progress.start(trial).to_config()
 
     def on_trial_complete(

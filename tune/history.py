@@ -7,7 +7,7 @@ from typing import Any
 from tune.journal import Event
 
 OPEN, COMPLETE, PRUNED, FAILED = "OPEN", "COMPLETE", "PRUNED", "FAILED"
-SOURCE_ONLY, PAPER, SEARCHED = "source-only", "paper", "searched"
+SOURCE_ONLY, PAPER, SEARCHED, FINETUNED = "source-only", "paper", "searched", "fine-tuned"
 
 
 @dataclass
@@ -15,7 +15,8 @@ class Trial:
     """One trial, under the number that it keeps for good.
 
     Attributes:
-        kind: "source-only" or "paper" (the reference trials), or "searched".
+        kind: "source-only" or "paper" (the reference trials), "searched", or "fine-tuned" (a
+            setting found on frozen features, trained end to end).
         values: the searched fields; what the setting has for them in a reference trial.
         config: all settings, as `Config.to_dict`.
         reports: metrics by step, in order of arrival.
@@ -24,6 +25,7 @@ class Trial:
         asked: time.time() of the proposal. starts: how often a worker was given it.
         faults: how often it stopped through no fault of its setting since the last resume.
         seconds: of work on it, as last reported.
+        parent: of a fine-tuned trial, the number of the one whose setting it has.
     """
 
     number: int
@@ -37,10 +39,16 @@ class Trial:
     starts: int = 0
     faults: int = 0
     seconds: float = 0.0
+    parent: int | None = None
 
     @property
     def is_reference(self) -> bool:
-        return self.kind != SEARCHED
+        return self.kind in (SOURCE_ONLY, PAPER)
+
+    @property
+    def steps(self) -> int:
+        """After which the trial is finished."""
+        return int(self.config["steps"])
 
     @property
     def final(self) -> dict[str, float]:
@@ -91,6 +99,7 @@ class History:
                     dict(event["values"]),
                     dict(event["config"]),
                     asked=event["time"],
+                    parent=event.get("parent"),
                 )
             case "resume":
                 for trial in self.trials.values():
@@ -115,9 +124,45 @@ class History:
         return [trial for trial in self.trials.values() if trial.state == state]
 
     @property
-    def total(self) -> int:
-        """How many trials the search is asked for, reference trials included."""
+    def planned(self) -> int:
+        """How many trials come before fine-tuning, reference trials included."""
         return len(self.spec["references"]) + int(self.spec["trials"])
+
+    @property
+    def total(self) -> int:
+        """How many trials there will be, as far as can be told."""
+        finetuned = len(self.finetuned)
+        if self._is_searching:
+            return self.planned + max(self.finetune_top, finetuned)
+        return self.planned + finetuned + len(self.to_finetune)
+
+    @property
+    def finetune_top(self) -> int:
+        """How many of the best settings are to be trained end to end."""
+        return int(self.spec.get("finetune_top") or 0)
+
+    @property
+    def finetuned(self) -> list[Trial]:
+        return [trial for trial in self.trials.values() if trial.kind == FINETUNED]
+
+    @property
+    def _is_searching(self) -> bool:
+        stage = [trial for trial in self.trials.values() if trial.kind != FINETUNED]
+        return len(stage) < self.planned or any(trial.state == OPEN for trial in stage)
+
+    @property
+    def to_finetune(self) -> list[Trial]:
+        """Of the best settings, those that were not trained end to end yet; best first.
+
+        None before the search itself is over: a late one may be better than all.
+        """
+        if not self.finetune_top or self._is_searching:
+            return []
+        metric = self.spec["metric"]
+        begun = {trial.parent for trial in self.finetuned}
+        rivals = [t for t in self._finished(metric) if t.kind in (PAPER, SEARCHED)]
+        rivals.sort(key=lambda t: (-(t.value(metric) or 0.0), t.number))
+        return [trial for trial in rivals[: self.finetune_top] if trial.number not in begun]
 
     @property
     def ended(self) -> list[Trial]:
@@ -128,5 +173,8 @@ class History:
 
         Only trials that ran to their end compete: others have been measured at fewer steps.
         """
-        finished = [t for t in self.in_state(COMPLETE) if t.value(metric) is not None]
+        finished = self._finished(metric)
         return max(finished, key=lambda t: (t.value(metric) or 0.0, -t.number), default=None)
+
+    def _finished(self, metric: str) -> list[Trial]:
+        return [t for t in self.in_state(COMPLETE) if t.value(metric) is not None]

@@ -169,6 +169,8 @@ class Projection:
             "search": self.history.spec["name"],
             "state": trial.state,
         }
+        if trial.parent is not None:
+            tags["finetuned_from"] = str(trial.parent)
         name = f"{number:04d} {trial.kind}"
         asked = int(trial.asked * 1000)
         run = self.client.create_run(self.experiment, asked, tags, run_name=name)
@@ -182,9 +184,24 @@ class Projection:
         entries = [Param(name, text or "none") for name, text in texts.items()]
         self.client.log_batch(run_id, params=entries)
 
+    def _log_scores(
+        self, run_id: str, prefix: str, final: Mapping[str, float], when: float
+    ) -> None:
+        """The scores of another trial, under names of their own."""
+        scores = [
+            Metric(f"{prefix}/{name}", value, int(when * 1000), 0)
+            for name, value in final.items()
+            if name.startswith(("val/", "oracle/"))
+        ]
+        self.client.log_batch(run_id, metrics=scores)
+
     def _on_ask(self, event: Event) -> None:
         # Not where the run is made: a kill between the two would leave it without params.
-        self._log_params(self.run_of(event["trial"]), event["config"])
+        run_id = self.run_of(event["trial"])
+        self._log_params(run_id, event["config"])
+        if event.get("parent") is not None:
+            final = self.history.trials[event["parent"]].final
+            self._log_scores(run_id, "frozen", final, event["time"])
 
     def _on_start(self, event: Event) -> None:
         run_id = self.run_of(event["trial"])
@@ -228,13 +245,7 @@ class Projection:
         metric = self.history.spec["metric"]
         best = self.history.best(metric)
         if best is not None:
-            when = int(event["time"] * 1000)
-            final = [
-                Metric(f"best/{n}", v, when, 0)
-                for n, v in best.final.items()
-                if n.startswith(("val/", "oracle/")) or n == metric
-            ]
-            self.client.log_batch(self._open(), metrics=final)
+            self._log_scores(self._open(), "best", best.final, event["time"])
         self.client.set_terminated(self._open(), "FINISHED", end_time=int(event["time"] * 1000))
 
 

@@ -14,7 +14,16 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tune.history import COMPLETE, FAILED, OPEN, PRUNED, SOURCE_ONLY, History, Trial
+from tune.history import (
+    COMPLETE,
+    FAILED,
+    FINETUNED,
+    OPEN,
+    PRUNED,
+    SOURCE_ONLY,
+    History,
+    Trial,
+)
 from tune.space import Range, inside
 
 STARTUP_TRIALS = 8
@@ -50,12 +59,15 @@ def propose(
 def fill_study(
     study: optuna.Study, history: History, space: Mapping[str, Range], metric: str
 ) -> None:
-    """Add every trial whose setting lies in the space; source-only has none of the searched."""
+    """Add every trial whose setting lies in the space; source-only has none of the searched.
+
+    Fine-tuned ones are left out: their scores are of another training.
+    """
     study.add_trials(
         [
             freeze(trial, history.key(trial.number), space, metric)
             for trial in history.trials.values()
-            if trial.kind != SOURCE_ONLY and inside(trial.values, space)
+            if trial.kind not in (SOURCE_ONLY, FINETUNED) and inside(trial.values, space)
         ]
     )
 

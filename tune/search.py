@@ -156,6 +156,13 @@ def _add_training(group: Any) -> None:
     group.add_argument("--batch-size", type=int, help="images of each domain in a step")
     group.add_argument("--target-sampling", help="uniform or pseudo")
     group.add_argument("--features", help="trained, or frozen: cached once, trials take seconds")
+    group.add_argument(
+        "--finetune-top",
+        type=int,
+        metavar="K",
+        help="train the K best settings found on frozen features end to end",
+    )
+    group.add_argument("--finetune-steps", type=int, help="iterations of these")
     group.add_argument("--class-weighting", help="none, or pada: for targets of fewer classes")
     group.add_argument("--passes", help="separate or shared passes of the domains through E")
     group.add_argument("--sync", help="reading of Eq. 10 and 11: batch, squared, relative, sample")

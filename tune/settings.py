@@ -29,6 +29,8 @@ class Settings:
     Attributes:
         trials: settings to search, beside the reference trials.
         source, target: folders of `data` that hold the domains of a task of one's own.
+        finetune_top: how many of the best settings on frozen features are trained end to end, for
+            `finetune_steps` iterations.
         overrides: fields of `Config` that the user fixed.
     """
 
@@ -55,6 +57,8 @@ class Settings:
     cache: Path | None = None
     source: str | None = None
     target: str | None = None
+    finetune_top: int | None = None
+    finetune_steps: int | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,6 +74,7 @@ class Settings:
         hours = self.max_hours
         _check("--max-hours", hours, hours is None or hours > 0, "over 0")
         _check("--seed", self.seed, 0 <= (self.seed or 0) < 2**63, "in [0, 2^63)")
+        self._check_finetuning()
         _check("--max-failures", self.max_failures, (self.max_failures or 0) >= 0, "at least 0")
         cpus, gpus = self.cpus_per_trial, self.gpus_per_trial
         _check("--cpus-per-trial", cpus, cpus is None or cpus > 0, "over 0")
@@ -89,6 +94,18 @@ class Settings:
                 raise BadInput(
                     f"--search {name!r} cannot be searched: choose from {', '.join(SEARCHABLE)}."
                 )
+
+    def _check_finetuning(self) -> None:
+        top, steps = self.finetune_top, self.finetune_steps
+        _check("--finetune-top", top, top is None or top >= 1, "at least 1")
+        _check("--finetune-steps", steps, steps is None or steps >= 1, "at least 1")
+        if steps is not None and top is None and not self.resume:
+            raise BadInput("--finetune-steps needs --finetune-top: say how many of the best.")
+        if top is not None and not self.resume and self.overrides.get("features") != "frozen":
+            raise BadInput(
+                "--finetune-top trains the best settings found on frozen features: "
+                "add --features frozen."
+            )
 
     @property
     def chosen_dataset(self) -> str:

@@ -7,6 +7,8 @@ from gsda.errors import BadInput
 
 # The four of the method itself.
 DEFAULT_FIELDS = ("alpha", "beta", "n_groups", "tau")
+# What means nothing where nothing is adapted, and the same whatever is trained, and how.
+OF_ADAPTATION = (*DEFAULT_FIELDS, "lambda_max")
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,8 @@ def specify(task: Task, settings: Settings, console: Console) -> dict[str, Any]:
         "classes": n_classes,
         "backbone": backbone,
         "base": base.to_dict(),
+        "finetune_top": settings.finetune_top or 0,
+        "finetune_base": _finetune_base(task, settings, n_classes, backbone),
         "references": {SOURCE_ONLY: source_only(base).to_dict(), PAPER: base.to_dict()},
         "as_in_paper": not set(DEFAULT_FIELDS) & set(settings.overrides),
         "search": list(settings.chosen_fields),
@@ -92,6 +94,20 @@ def _base(task: Task, settings: Settings, n_classes: int, backbone: str) -> Conf
     if settings.weights is not None:
         changes["weights"] = _absolute(settings.weights)
     return recommend(task, n_classes, backbone, **changes)
+
+
+def _finetune_base(
+    task: Task, settings: Settings, n_classes: int, backbone: str
+) -> dict[str, Any] | None:
+    """What the best settings are put into: as without frozen features, but for what was said."""
+    if settings.finetune_top is None:
+        return None
+    of_frozen = ("features", "steps", "evaluate_every", "lr", "backbone_lr", "weight_decay")
+    kept = {n: v for n, v in settings.overrides.items() if n not in of_frozen}
+    if settings.finetune_steps is not None:
+        kept["steps"] = settings.finetune_steps
+    said = replace(settings, overrides=kept, finetune_top=None, finetune_steps=None)
+    return _base(task, said, n_classes, backbone).to_dict()
 
 
 def _absolute(weights: str) -> str:
@@ -183,6 +199,7 @@ def with_machines(settings: Settings, spec: dict[str, Any]) -> Settings:
 def plan_of(spec: dict[str, Any], settings: Settings, folder: Path, share: Share) -> Plan:
     """The plan that a spec amounts to on the machines that are there."""
     hours = settings.max_hours
+    finetune_base = spec.get("finetune_base")
     return Plan(
         task=spec["task"],
         data=_data(spec, settings),
@@ -197,4 +214,5 @@ def plan_of(spec: dict[str, Any], settings: Settings, folder: Path, share: Share
         share=share,
         max_failures=settings.chosen_max_failures,
         deadline=None if hours is None else time.time() + hours * 3600,
+        finetune_base=None if finetune_base is None else Config.from_dict(finetune_base),
     )
