@@ -253,7 +253,7 @@ def test_one_fault_after_another_halts_the_search(tmp_path: Path) -> None:
     assert not again.halted
     scene.work(again)
     assert not again.history.in_state(OPEN)
-    assert len(again.history.trials) == again.plan.total
+    assert len(again.history.trials) == again.history.total
     again.journal.close()
 
 
