@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gsda.data.domain import Domain, Int64, Pair, Subset, UInt8, restrict
-from gsda.data.store import open_domain, write_store
+from gsda.data.store import Row, open_domain, write_store
 
 SIZE = 4
 
@@ -15,7 +15,7 @@ SIZE = 4
 @pytest.fixture
 def domain(tmp_path: Path) -> Domain:
     images = np.random.default_rng(0).integers(0, 256, (9, SIZE, SIZE, 3), dtype=np.uint8)
-    rows = [(f"{i}.png", i % 3, image) for i, image in enumerate(images)]
+    rows = [Row(f"{i}.png", i % 3, image) for i, image in enumerate(images)]
     write_store(tmp_path / "s.arrow", "A", ("x", "y", "z"), SIZE, rows)
     return open_domain(tmp_path / "s.arrow", "A")
 

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -94,6 +96,15 @@ def test_images_equal_direct_decoding(data: Path, spec: DataSpec) -> None:
         assert list(paths) == sorted(paths)
         direct = np.stack([decode(data / domain.name / path, SIZE) for path in paths])
         assert np.array_equal(domain.images.gather(np.arange(len(paths))), direct)
+
+
+def test_the_store_has_the_hash_of_every_file(data: Path, spec: DataSpec) -> None:
+    source, _ = load_domains(OWN, spec)
+    table = pa.ipc.open_file(pa.memory_map(str(source.images.path))).read_all()
+    for name, digest in zip(
+        *(table.column(c).to_pylist() for c in ("path", "source")), strict=True
+    ):
+        assert digest == hashlib.sha256((data / "left" / name).read_bytes()).hexdigest()
 
 
 def test_pair_has_the_target_without_labels(spec: DataSpec) -> None:

@@ -33,7 +33,7 @@ def random_images(n: int, size: int = SIZE, seed: int = 0) -> UInt8:
 
 
 def rows(images: UInt8) -> list[Row]:
-    return [(f"a/{i}.png", i % 3, image) for i, image in enumerate(images)]
+    return [Row(f"a/{i}.png", i % 3, image) for i, image in enumerate(images)]
 
 
 def made(path: Path, images: UInt8) -> Path:
@@ -148,7 +148,7 @@ def test_unpickling_notices_other_images(tmp_path: Path) -> None:
 def test_digest_is_that_of_paths_and_pixels(tmp_path: Path) -> None:
     images = np.arange(2 * 12, dtype=np.uint8).reshape(2, 2, 2, 3)
     made(tmp_path / "s.arrow", images)
-    content = hashlib.sha256(b"gsda-images-1 2\n")
+    content = hashlib.sha256(b"gsda-images-2 2\n")
     for i in range(2):
         content.update(b"\0\0\0\7" + f"a/{i}.png".encode() + bytes(range(12 * i, 12 * i + 12)))
     assert Store.open(tmp_path / "s.arrow").digest == content.hexdigest()
@@ -158,7 +158,7 @@ def test_digest_changes_with_paths_and_pixels_only(tmp_path: Path) -> None:
     images = random_images(3)
 
     def digest(paths: str = "abc", label: int = 0, classes: str = "xy", flip: int = 0) -> str:
-        given = [(path, label, image ^ flip) for path, image in zip(paths, images, strict=True)]
+        given = [Row(path, label, image ^ flip) for path, image in zip(paths, images, strict=True)]
         write_store(tmp_path / "s", "A", tuple(classes), SIZE, given, fingerprint=classes)
         return Store.open(tmp_path / "s").digest
 
@@ -171,7 +171,7 @@ def test_any_arrow_reader_can_read_it(tmp_path: Path) -> None:
     images = random_images(300)
     with pa.memory_map(str(made(tmp_path / "s.arrow", images))) as source:
         table = pa.ipc.open_file(source).read_all()
-        assert table.column_names == ["image", "path", "label"]
+        assert table.column_names == ["image", "path", "label", "source"]
         assert table.schema.metadata[b"size"] == b"8"
         assert table.column("image")[299].as_py() == images[299].tobytes()
 
@@ -465,3 +465,12 @@ def test_pillows_own_limit_is_put_aside_and_back(
     assert warnings.filters == filters
     with pytest.raises((Image.DecompressionBombWarning, Image.DecompressionBombError)):
         Image.open(tmp_path / "x.png")
+
+
+def test_each_image_carries_the_hash_of_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.arrow"
+    images = random_images(2)
+    source = hashlib.sha256(b"file").hexdigest()
+    write_store(path, "A", ("x",), SIZE, [Row("a", 0, images[0], source), Row("b", 0, images[1])])
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    assert table.column("source").to_pylist() == [source, ""]

@@ -178,3 +178,22 @@ def test_own_folder_called_like_a_benchmark(tmp_path: Path) -> None:
         own_task(tmp_path, "a", "b", "a/b")
     with pytest.raises(BadInput, match=r"^--source and --target are both 'a': name two"):
         own_task(tmp_path, "a", "a/")
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=lambda b: b.name)
+def test_counts_of_classes_add_up(benchmark) -> None:
+    for domain, counts in benchmark.class_counts.items():
+        assert len(counts) == benchmark.n_classes
+        assert sum(counts) == benchmark.counts[domain]
+        if benchmark.target_classes:
+            kept = [counts[k] for k in benchmark.target_classes]
+            assert sum(kept) == benchmark.target_counts[domain]
+
+
+def test_office31_and_office_caltech10_share_ten_classes() -> None:
+    """Two publications of the same images must not contradict each other."""
+    partial, ten = BENCHMARKS["office31-partial"], BENCHMARKS["office-caltech10"]
+    assert BENCHMARKS["office31"].counts == {"A": 2817, "W": 795, "D": 498}
+    for domain in ("A", "W", "D"):
+        counts = partial.class_counts[domain]
+        assert tuple(counts[k] for k in partial.target_classes) == ten.class_counts[domain]

@@ -63,4 +63,4 @@ def _rows(dataset: Any, kind: str, size: int) -> Iterator[Row]:
     for index in range(len(dataset)):
         image, label = dataset[index]
         small = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-        yield f"{kind.lower()}-train-{index:05d}.png", int(label), np.asarray(small)
+        yield Row(f"{kind.lower()}-train-{index:05d}.png", int(label), np.asarray(small))

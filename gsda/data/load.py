@@ -209,20 +209,20 @@ def _decoded(
     """
     threads, total = os.cpu_count() or 1, len(listing)
     waiting = iter(listing.files)
-    ahead: deque[Future[UInt8]] = deque()
+    ahead: deque[Future[tuple[UInt8, str]]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         for done, (name, label) in enumerate(listing.files, start=1):
             while len(ahead) < 4 * threads and (file := next(waiting, None)):
-                ahead.append(pool.submit(decode, listing.root / file[0], size))
+                ahead.append(pool.submit(_decode_and_hash, listing.root / file[0], size))
             try:
-                image = ahead.popleft().result()
+                image, source = ahead.popleft().result()
             except BadInput:
                 if skipped is None:
                     raise
                 skipped.append(name)
             else:
-                yield name, label, image
+                yield Row(name, label, image, source)
             if progress is not None:
                 progress(done, total)
     finally:
@@ -232,6 +232,13 @@ def _decoded(
             f"None of the {total} images in {listing.root} can be read: "
             "point --data at an intact copy."
         )
+
+
+def _decode_and_hash(path: Path, size: int) -> tuple[UInt8, str]:
+    """The image, and the SHA-256 of its file."""
+    image = decode(path, size)
+    with path.open("rb") as file:
+        return image, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_classes_left(domain: Domain, listing: Listing, labels: Iterable[int]) -> None:
@@ -267,7 +274,7 @@ def _built_in(
     def rows() -> Iterator[Row]:
         images, labels = render(domain, seed)
         for index, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
-            yield f"{name}-{index:05d}.png", label, image
+            yield Row(f"{name}-{index:05d}.png", label, image)
             if progress is not None:
                 progress(index + 1, len(labels))
 

@@ -1,10 +1,10 @@
 """Decode a domain's images once, into one Arrow file that every process maps into memory.
 
 The file is an Arrow IPC file of record batches of `ROWS_PER_BATCH` rows with the columns `image`
-(S*S*3 bytes: RGB, height by width by channel), `path` and `label`. Its schema's metadata has the
-format version, S, the classes and the fingerprint of the files that it was made from. What is
-known only when the last image is decoded (the digest, the skipped files) is the metadata of the
-last batch.
+(S*S*3 bytes: RGB, height by width by channel), `path`, `label` and `source` (SHA-256 of the file
+that the image was decoded from, empty for drawn images). Its schema's metadata has the format
+version, S, the classes and the fingerprint of the files that it was made from. What is known only
+when the last image is decoded (the digest, the skipped files) is the metadata of the last batch.
 """
 
 import errno
@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +22,17 @@ from gsda.data.atomic import free, locked, not_written, replacing
 from gsda.data.domain import Domain, Int64, UInt8
 from gsda.errors import BadInput
 
-FORMAT = "gsda-images-1"
+FORMAT = "gsda-images-2"
 ROWS_PER_BATCH = 256
-Row = tuple[str, int, UInt8]
+
+
+class Row(NamedTuple):
+    """One image (S, S, 3) for a store, and the hash of the file that it comes from."""
+
+    path: str
+    label: int
+    image: UInt8
+    source: str = ""
 
 
 # --- the file, opened ---------------------------------------------------------------------------
@@ -164,7 +172,7 @@ def write_store(
         name: the domain's name, for the reader of the file.
         classes: class names in index order.
         size: S; each row's image is (S, S, 3).
-        rows: (path, label, image) each, at least one.
+        rows: at least one.
         fingerprint: identity of what the rows were made from.
         expected: number of rows, for the check of free space; 0 where unknown.
         skipped: names of files left out; read after the last row.
@@ -185,7 +193,12 @@ def write_store(
 
 
 def _schema(size: int, metadata: dict[str, object]) -> Any:
-    columns = [("image", pa.binary(size * size * 3)), ("path", pa.string()), ("label", pa.int32())]
+    columns = [
+        ("image", pa.binary(size * size * 3)),
+        ("path", pa.string()),
+        ("label", pa.int32()),
+        ("source", pa.string()),
+    ]
     return pa.schema(columns, {key: json.dumps(value) for key, value in metadata.items()})
 
 
@@ -195,15 +208,15 @@ def _write_batches(
     """Write full batches as they come; the last one carries the digest and the skipped files."""
     digest = hashlib.sha256(f"{FORMAT} {size}\n".encode())
     pending: list[Row] = []
-    for path, label, image in rows:
+    for row in rows:
         if len(pending) == ROWS_PER_BATCH:
             writer.write_batch(_batch(schema, size, pending))
             pending = []
-        pixels = np.ascontiguousarray(image, dtype=np.uint8).reshape(size, size, 3)
-        name = path.encode()
+        pixels = np.ascontiguousarray(row.image, dtype=np.uint8).reshape(size, size, 3)
+        name = row.path.encode()
         digest.update(len(name).to_bytes(4, "big") + name)
         digest.update(pixels.data)
-        pending.append((path, label, pixels))
+        pending.append(row._replace(image=pixels))
     if not pending:
         raise ValueError("no rows")
     tail = {"digest": digest.hexdigest(), "skipped": list(skipped)}
@@ -212,11 +225,12 @@ def _write_batches(
 
 
 def _batch(schema: Any, size: int, rows: Sequence[Row]) -> Any:
-    paths, labels, images = zip(*rows, strict=True)
+    paths, labels, images, sources = zip(*rows, strict=True)
     pixels = pa.py_buffer(np.stack(images))
     column = pa.Array.from_buffers(pa.binary(size * size * 3), len(rows), [None, pixels])
+    texts = pa.array(paths, pa.string()), pa.array(sources, pa.string())
     return pa.record_batch(
-        [column, pa.array(paths, pa.string()), pa.array(labels, pa.int32())], schema=schema
+        [column, texts[0], pa.array(labels, pa.int32()), texts[1]], schema=schema
     )
 
 
