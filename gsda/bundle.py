@@ -1,12 +1,13 @@
 """A trained model as a folder: what predicts, without what trained it.
 
-The folder holds `weights.pt` (E and C) and `manifest.json` (classes, backbone, where it is from).
+The folder holds `weights.pt` (E and C) and `manifest.json` (classes, transform, backbone, where it
+is from, and by what it was chosen). `gsda.export` writes the weights as safetensors, too.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,10 +16,20 @@ from PIL import Image
 
 from gsda.backbones import find_backbone
 from gsda.checkpoint import load_bytes, to_bytes
-from gsda.data.transforms import centre_crop, normalise
+from gsda.data.transforms import (
+    DEVIATION_FLOOR,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    centre_crop,
+    normalise,
+)
 from gsda.errors import BadCheckpoint, BadInput
 from gsda.files import write_atomically
 from gsda.model import Network
+from gsda.version import __version__
+
+if TYPE_CHECKING:
+    from gsda.run import Run
 
 MANIFEST, WEIGHTS = "manifest.json", "weights.pt"
 FORMAT = 1
@@ -87,6 +98,57 @@ class Predictor:
                 x = torch.from_numpy(np.ascontiguousarray(batch)).to(device)
                 _, z = self.network(normalise(centre_crop(x, entry.crop), entry.normalise))
                 yield torch.softmax(z, dim=1).cpu().numpy()
+
+
+def transform_of(backbone: str) -> dict[str, Any]:
+    """How an image becomes the network's input, in words for a reader in another language."""
+    entry = find_backbone(backbone)
+    steps: dict[str, Any] = {
+        "colour": "RGB, upright, transparency on white",
+        "resize": [entry.size, entry.size],
+        "interpolation": "bilinear, antialiased; the aspect ratio is not kept",
+        "centre_crop": [entry.crop, entry.crop],
+        "scale": "values / 255",
+    }
+    if entry.normalise == "imagenet":
+        return steps | {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
+    formula = f"(x - mean) / (std + {DEVIATION_FLOOR})"
+    return steps | {
+        "normalise": f"each image by its own mean and deviation over all values: {formula}"
+    }
+
+
+def manifest_of(run: "Run", metrics: Mapping[str, float], selection: Mapping[str, Any]) -> Any:
+    """The manifest of a run's model.
+
+    Args:
+        metrics: of the model; the label-free scores among them are kept.
+        selection: by what it was chosen.
+    """
+    return {
+        "classes": list(run.pair.classes),
+        "transform": transform_of(run.config.backbone),
+        "backbone": run.config.backbone,
+        "bottleneck": run.config.bottleneck,
+        "task": str(run.task),
+        "config": run.config.to_dict(),
+        "data": [run.pair.source.images.digest, run.pair.target.digest],
+        "step": run.step_count,
+        "scores": {name: v for name, v in metrics.items() if name.startswith("val/")},
+        "selection": dict(selection),
+        "version": __version__,
+    }
+
+
+def amend_manifest(folder: Path, **more: Any) -> None:
+    """Add what was not known when the model was written; what is there is replaced whole.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) | more
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    write_atomically(folder / MANIFEST, text.encode())
 
 
 def save_bundle(folder: Path, network: Network, manifest: Mapping[str, Any]) -> None:

@@ -5,10 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gsda.cli_data import add_data_commands
+from gsda.cli_train import add_train_command
 from gsda.errors import BadInput
+from gsda.version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,9 +27,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without all that could have been right."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        self.exit(2, f"gsda: {message[:1].upper()}{message[1:]}: see {self.prog} --help.\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands."""
-    parser = argparse.ArgumentParser(prog="gsda", description=__doc__)
+    parser = Parser(prog="gsda", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"gsda {__version__}")
     commands = parser.add_subparsers(title="commands", required=True)
     predict = commands.add_parser("predict", help="classes of images, as CSV or Parquet")
     predict.add_argument("model", metavar="MODEL", help="models:/NAME@champion, or a folder")
@@ -40,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--skip-bad-images", action="store_true", help="leave out unreadable files, and name them"
     )
     predict.set_defaults(run=_predict)
+    add_train_command(commands)
     add_data_commands(commands)
     return parser
 

@@ -5,9 +5,28 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from gsda.errors import BadInput
+
 # Images at evaluation, where no gradient is kept; a small crop allows eight times as many.
 EVALUATION_BATCH, EVALUATION_BATCH_GPU = 64, 256
 SMALL_CROP = 64
+
+
+def choose_device(said: str) -> str:
+    """The device of a name that torch knows; "auto" is a GPU where there is one, else "cpu".
+
+    Raises:
+        BadInput: no such device, or not on this machine.
+    """
+    if said == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=said)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BadInput(
+            f"--device is {said}, but torch has no such device here: use cpu, or auto."
+        ) from error
+    return said
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

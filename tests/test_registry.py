@@ -239,6 +239,13 @@ def test_the_version_says_what_it_is(served: tuple[str, Path]) -> None:
     assert (run.info.status, run.info.end_time) == ("FINISHED", ENDED)  # as logging found it
 
 
+def test_the_manifest_says_by_what_it_was_chosen(at_store: Path) -> None:
+    predictor = find_model(f"models:/{NAME}@{CHAMPION}", mlflow.get_tracking_uri())
+    selection = predictor.manifest["selection"]
+    assert (selection["metric"], selection["value"]) == ("val/bnm", 0.5)
+    assert "without labels" in selection["rule"]
+
+
 def test_our_own_reader_runs_no_code_of_the_model(at_store: Path) -> None:
     predictor = find_model(f"models:/{NAME}@{CHAMPION}", mlflow.get_tracking_uri())
     assert predictor.classes == tuple(CLASSES)

@@ -20,7 +20,7 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
 import gsda
-from gsda.bundle import Predictor, load_bundle
+from gsda.bundle import Predictor, amend_manifest, load_bundle
 from gsda.tasks import Task
 from tune.record import TRIAL_TAG
 
@@ -81,10 +81,17 @@ def register(entry: Entry, uri: str, promote: bool = False) -> Outcome:
     client = MlflowClient(uri, registry_uri=uri)
     name = model_name(entry.task)
     predictor = load_bundle(entry.folder)
+    amend_manifest(entry.folder, selection=_selection(entry))
     _ensure_model(client, name, entry.task)
     version = _find_version(client, name, entry.key)
     version = version or _add_version(client, uri, name, entry, predictor)
     return _crown(client, name, version, entry, promote)
+
+
+def _selection(entry: Entry) -> dict[str, Any]:
+    """By what a model was chosen, for whoever meets its files alone."""
+    rule = f"the largest {entry.metric} of its search, on images of the target without labels"
+    return {"trial": entry.key, "rule": rule, "metric": entry.metric, "value": entry.value}
 
 
 def _ensure_model(client: MlflowClient, name: str, task: Task) -> None:

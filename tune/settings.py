@@ -1,6 +1,5 @@
 """What a search is asked to do, checked as far as that needs neither data nor torch."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,17 +8,16 @@ from gsda.backbones import find_backbone
 from gsda.config import Config
 from gsda.data.load import default_cache
 from gsda.errors import BadInput
-from gsda.tasks import BENCHMARKS, Task, own_task
+from gsda.naming import NAME, chosen_dataset, resolve_own, resolve_task
+from gsda.tasks import BENCHMARKS, Task
 from gsda.tracking import hide_password
 from gsda.validators import DEFAULT_METRIC, check_metric
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
 
-BUILT_IN_DATASET, FOLDER_DATASET = "glyph31", "office31"
 DEFAULT_STORAGE = Path("searches")
 DEFAULT_TRIALS, DEFAULT_MAX_FAILURES = 20, 2
 # Exit codes.
 DONE, NO_MODEL, BAD_USE, OWED, INTERRUPTED = 0, 1, 2, 3, 75
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Settings:
         cpus, gpus = self.cpus_per_trial, self.gpus_per_trial
         _check("--cpus-per-trial", cpus, cpus is None or cpus > 0, "over 0")
         _check("--gpus-per-trial", gpus, gpus is None or gpus >= 0, "at least 0")
-        if self.name is not None and not _NAME.fullmatch(self.name):
+        if self.name is not None and not NAME.fullmatch(self.name):
             raise BadInput(
                 f"--name is {self.name!r}: use letters, digits, '-', '_' and '.', "
                 "beginning with a letter or digit."
@@ -110,7 +108,7 @@ class Settings:
     @property
     def chosen_dataset(self) -> str:
         """The dataset of a bare task id, by the flags alone."""
-        return self.dataset or (BUILT_IN_DATASET if self.data is None else FOLDER_DATASET)
+        return chosen_dataset(self.dataset, self.data)
 
     @property
     def chosen_cache(self) -> Path:
@@ -149,8 +147,9 @@ def resolve_tasks(texts: list[str], settings: Settings) -> list[Task]:
     Raises:
         BadInput: an unknown task or dataset, or a qualified id that contradicts the flags.
     """
-    if settings.source is not None or settings.target is not None:
-        return [_own(texts, settings)]
+    data, source, target = settings.data, settings.source, settings.target
+    if source is not None or target is not None:
+        return [resolve_own(bool(texts), settings.dataset, data, source, target)]
     if not texts:
         raise BadInput("No task is named: give --task A2D, or --data with --source and --target.")
     tasks: list[Task] = []
@@ -160,34 +159,8 @@ def resolve_tasks(texts: list[str], settings: Settings) -> list[Task]:
     return tasks
 
 
-def _own(texts: list[str], settings: Settings) -> Task:
-    if settings.data is None or settings.source is None or settings.target is None:
-        raise BadInput("--source and --target name two folders of --data: give all three.")
-    if texts:
-        raise BadInput("--source and --target make the task: leave --task out.")
-    return own_task(settings.data, settings.source, settings.target, settings.dataset)
-
-
 def _resolve(text: str, settings: Settings) -> Task:
-    if "/" in text:
-        task = Task.parse(text)
-        if settings.dataset is not None and task.dataset != settings.dataset:
-            raise BadInput(f"Task {text} is not of --dataset {settings.dataset}: leave one out.")
-    else:
-        task = Task.parse(f"{_known_dataset(settings)}/{text}")
-    known = BENCHMARKS.get(task.dataset)
-    if known is not None and known.built_in and settings.data is not None:
-        raise BadInput(f"{task.dataset} is built in: leave --data out, or name another --dataset.")
-    if (known is None or not known.built_in) and settings.data is None:
-        raise BadInput(f"{task.dataset} is not built in: give the folder of its domains as --data.")
-    return task
-
-
-def _known_dataset(settings: Settings) -> str:
-    name = settings.chosen_dataset
-    if name not in BENCHMARKS and (settings.data is None or not _NAME.fullmatch(name)):
-        raise BadInput(f"Unknown dataset {name!r}: choose one of {', '.join(BENCHMARKS)}.")
-    return name
+    return resolve_task(text, settings.dataset, settings.data)
 
 
 def _all_tasks(settings: Settings) -> list[Task]:

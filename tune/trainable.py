@@ -16,7 +16,7 @@ from typing import Any
 import ray.tune
 import torch
 
-from gsda.bundle import save_bundle
+from gsda.bundle import manifest_of, save_bundle
 from gsda.checkpoint import load_newest, save_step
 from gsda.config import Config
 from gsda.data.domain import Domain, Pair
@@ -171,7 +171,7 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         losses = run.step(run.config.next_rung(run.step_count) - run.step_count)
         metrics = losses | run.evaluate()
         if run.finished:
-            self._keep_model(run)
+            self._keep_model(run, metrics)
         notes: tuple[str, ...] = ()
         if run.step_count not in self._order.known:  # the driver takes in no report twice
             notes, self._notes = self._notes, ()
@@ -184,16 +184,10 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         )
         return report
 
-    def _keep_model(self, run: Run) -> None:
+    def _keep_model(self, run: Run, metrics: dict[str, float]) -> None:
         """Leave E and C, which is all that a registry or a prediction needs."""
-        manifest = {
-            "classes": list(run.pair.classes),
-            "backbone": run.config.backbone,
-            "bottleneck": run.config.bottleneck,
-            "task": str(run.task),
-            "config": run.config.to_dict(),
-            "data": [run.pair.source.images.digest, run.pair.target.digest],
-        }
+        selection = {"trial": self._order.number}  # the rest, when it has been chosen
+        manifest = manifest_of(run, metrics, selection)
         save_bundle(Path(self._order.folder) / MODEL_FOLDER, run.network, manifest)
 
     def _explain(self, error: Exception) -> str:

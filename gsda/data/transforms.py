@@ -7,6 +7,7 @@ from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+DEVIATION_FLOOR = 1e-4
 
 
 def normalise(images: Tensor, how: str) -> Tensor:
@@ -19,7 +20,7 @@ def normalise(images: Tensor, how: str) -> Tensor:
         return _imagenet(images)
     x = images.permute(0, 3, 1, 2).float() / 255
     deviation, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True)
-    return (x - mean) / (deviation + 1e-4)
+    return (x - mean) / (deviation + DEVIATION_FLOOR)
 
 
 def _imagenet(images: Tensor) -> Tensor:
