@@ -91,7 +91,7 @@ def test_without_a_terminal_there_is_a_line_for_each_trial(events: list[dict[str
     assert "[14/14]" in lines[-1]
     assert "  trial   1 note: something was odd" in text
     for trial in history.in_state("FAILED"):
-        assert f"  trial {trial.number} failed: it broke down at step 4" in text
+        assert f"  trial {trial.number} failed, non-finite: it broke down at step 4" in text
     assert all(len(line) < 200 for line in text.splitlines())
 
 

@@ -10,6 +10,7 @@ import scene
 
 from gsda.checkpoint import save_step
 from tune.executor import HALT_AFTER, Progress
+from tune.failures import BAD_DATA, GPU_MEMORY, LOST_NODE, LOST_WORKER, STORAGE
 from tune.history import COMPLETE, FAILED, OPEN, PAPER, PRUNED, SEARCHED, SOURCE_ONLY, History
 from tune.journal import Journal, read_events
 from tune.trainable import Report
@@ -255,6 +256,74 @@ def test_one_fault_after_another_halts_the_search(tmp_path: Path) -> None:
     assert not again.history.in_state(OPEN)
     assert len(again.history.trials) == again.history.total
     again.journal.close()
+
+
+def test_with_many_at_once_one_fault_of_each_is_not_enough(tmp_path: Path) -> None:
+    progress = scene.resume(scene.begin(tmp_path, trials=12))
+    for _ in range(8):
+        progress.start(progress.next_trial())
+    for number in range(8):  # as when the machine that has them all is restarted
+        progress.fault(number, "its worker died", LOST_WORKER)
+    assert not progress.halted
+    progress.start(progress.next_trial())
+    progress.fault(8, "its worker died", LOST_WORKER)
+    assert progress.halted == "its worker died"
+    progress.journal.close()
+
+
+def test_lost_machines_count_against_nobody(tmp_path: Path) -> None:
+    progress = scene.resume(scene.begin(tmp_path, trials=2))
+    for _ in range(5):
+        for _ in range(3):
+            progress.start(progress.next_trial())
+        for number in range(3):
+            progress.fault(number, "its machine was lost", LOST_NODE)
+    assert not progress.halted
+    assert [trial.faults for trial in progress.history.in_state(OPEN)] == [0, 0, 0]
+    scene.work(progress)
+    assert [t.state for t in progress.history.trials.values()].count(FAILED) == 0
+    progress.journal.close()
+
+
+@pytest.mark.parametrize("cause", [STORAGE, BAD_DATA])
+def test_what_would_stop_all_trials_halts_the_search_at_once(cause: str, tmp_path: Path) -> None:
+    progress = scene.resume(scene.begin(tmp_path))
+    progress.start(progress.next_trial())
+    fault = Report(0, {}, 0.0, False, fault="x.png cannot be read", cause=cause)
+    assert progress.report(0, fault)
+    assert progress.halted == "x.png cannot be read"
+    assert progress.next_trial() is None
+    assert [trial.state for trial in progress.history.trials.values()] == [OPEN]
+    progress.journal.append("resume")
+    progress.journal.close()
+    again = scene.resume(Journal(progress.journal.path))
+    scene.work(again)
+    assert len(again.history.ended) == again.history.total
+    again.journal.close()
+
+
+def test_the_cause_stands_in_the_journal(tmp_path: Path) -> None:
+    progress = scene.resume(scene.begin(tmp_path))
+    progress.start(progress.next_trial())
+    progress.report(0, Report(2, {}, 1.0, False, failure="too large", cause=GPU_MEMORY))
+    trial = progress.history.trials[0]
+    assert (trial.state, trial.reason, trial.cause) == (FAILED, "too large", GPU_MEMORY)
+    progress.journal.close()
+    events, _ = read_events(progress.journal.path)
+    assert History.of(events).trials[0].cause == GPU_MEMORY
+
+
+def test_a_journal_of_before_there_were_causes(tmp_path: Path) -> None:
+    journal = scene.begin(tmp_path)
+    progress = scene.resume(journal)
+    progress.start(progress.next_trial())
+    journal.append("fault", trial=0, reason="its worker died")
+    journal.append("end", trial=0, state=FAILED, reason="its worker died")
+    trial = History.of(journal.events).trials[0]
+    assert (trial.faults, trial.cause, trial.reason) == (1, "", "its worker died")
+    journal.append("fault", trial=0, reason="?", cause="of a later version")
+    assert History.of(journal.events).trials[0].faults == 2
+    journal.close()
 
 
 def test_a_report_shows_that_the_surroundings_are_sound(tmp_path: Path) -> None:

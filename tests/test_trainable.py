@@ -1,5 +1,6 @@
 """A trial in its worker, driven by hand, without Ray."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from gsda.bundle import load_bundle
 from gsda.errors import BadInput
 from gsda.run import Run
+from tune.failures import BAD_DATA, ERROR, GPU_MEMORY, NON_FINITE, STORAGE
 from tune.trainable import MODEL_FOLDER, PAYLOAD, Order, Report, RunTrainable
 
 Make = Any
@@ -163,6 +165,7 @@ def test_non_finite_training_is_a_failure_and_no_exception(make: Make, tmp_path:
     report = all_reports(make("a", lr=1e20))[-1]
     assert not report.finished
     assert report.fault == ""  # the setting is to blame
+    assert report.cause == NON_FINITE
     assert "finite" in report.failure or "became" in report.failure
     assert "\n" not in report.failure
     assert report.metrics == {}
@@ -173,7 +176,7 @@ def test_non_finite_training_is_a_failure_and_no_exception(make: Make, tmp_path:
 def test_what_the_user_did_wrong_is_told_in_his_words(make: Make, tmp_path: Path) -> None:
     report = tell(make("a", weights=str(tmp_path / "none.pth")))
     assert report.fault == "Backbone 'cnn' has no pretrained weights: leave --weights out."
-    assert (report.step, report.failure) == (0, "")
+    assert (report.step, report.failure, report.cause) == (0, "", BAD_DATA)
     assert not (tmp_path / "a" / "error.txt").exists()
 
 
@@ -190,7 +193,8 @@ def test_an_unexpected_exception_leaves_its_traceback(
     report = tell(trainable)
     assert report.fault.startswith("ZeroDivisionError: first line (see error.txt in ")
     assert "second line" not in report.fault
-    assert (report.step, report.failure) == (2, "")
+    assert (report.step, report.failure, report.cause) == (2, "", ERROR)
+    assert tell(trainable) == report  # and again, should anyone ask
     assert "in explode" in (tmp_path / "a" / "error.txt").read_text()
 
 
@@ -203,6 +207,60 @@ def test_an_unexpected_exception_at_the_start(
     monkeypatch.setattr("tune.trainable._domains", explode)
     assert tell(make("a")).fault.startswith("OSError: no disk (see error.txt")
     assert "in explode" in (tmp_path / "a" / "error.txt").read_text()
+
+
+def test_a_gpu_without_room_names_a_batch_that_fits(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainable = make("a")
+
+    def explode(run: Run, n: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+
+    giga = 2**30
+    figures = {"mem_get_info": (giga, 16 * giga), "memory_reserved": 15 * giga}
+    figures |= {"max_memory_allocated": 14 * giga, "memory_allocated": giga}
+    for name, figure in figures.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, figure=figure: figure)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(Run, "step", explode)
+    trainable._run.device = torch.device("cuda")
+    report = tell(trainable)
+    assert (report.cause, report.fault) == (GPU_MEMORY, "")
+    # 3 GiB of weights, gradients and momentum; 13 more were wanted for 4 images, and are not there
+    needed = (
+        "a batch of 4 + 4 images needs over 16.0 GiB, and there were 16.0 GiB of the GPU's 16.0"
+    )
+    assert needed in report.failure
+    assert "try --batch-size 3 or less" in report.failure
+    assert "\n" not in report.failure
+    assert trainable._run is None  # nothing holds the memory for the next trial
+    assert not (tmp_path / "a" / "error.txt").exists()
+
+
+def test_a_full_disk_is_a_matter_of_storage(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainable = make("a")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere/step.pt")
+
+    monkeypatch.setattr("tune.trainable.save_step", full)
+    report = tell(trainable)
+    assert (report.cause, report.failure) == (STORAGE, "")
+    assert report.fault.startswith("No space left on device on ")
+    assert report.fault.endswith(": somewhere/step.pt")
+
+
+def test_a_traceback_that_cannot_be_kept_is_no_second_failure(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainable = make("a")
+    (tmp_path / "a").rename(tmp_path / "moved") if (tmp_path / "a").exists() else None
+    (tmp_path / "a").write_text("a file where the folder should be")
+    monkeypatch.setattr(Run, "step", lambda run, n: 1 / 0)
+    assert "its traceback could not be kept: " in tell(trainable).fault
 
 
 def test_a_checkpoint_of_another_setting_is_refused(make: Make) -> None:

@@ -177,7 +177,8 @@ class Console:
         for line in table(history, metric):
             self.say("  " + line)
         for trial in history.in_state(FAILED):
-            self.say(f"  trial {trial.number} failed: {trial.reason}")
+            kind = f", {trial.cause}" if trial.cause else ""
+            self.say(f"  trial {trial.number} failed{kind}: {trial.reason}")
         self.say()
         if best is None:
             self.say("No trial finished, so there is no model.")

@@ -19,13 +19,14 @@ from gsda import checkpoint
 from gsda.config import Config
 from tune.asha import Asha
 from tune.cluster import Share, places
+from tune.failures import ERROR, NO_WORKER, NON_FINITE, classify_worker, rule_of
 from tune.history import COMPLETE, FAILED, FINETUNED, OPEN, PRUNED, SEARCHED, History, Trial
 from tune.journal import Event, Journal
 from tune.sampler import propose
 from tune.space import OF_ADAPTATION, Range
 from tune.trainable import Order, Report, RunTrainable
 
-HALT_AFTER = 3  # trials with a fault, one after another
+HALT_AFTER = 3  # trials with a fault, one after another; more where more run at once
 _SCRATCH = "tune"  # what Tune writes of its own accord, below the search's folder
 Listener = Callable[[Event, History], None]
 
@@ -77,6 +78,7 @@ class Progress:
     running: set[int] = field(default_factory=set)
     halted: str = ""
     _in_a_row: set[int] = field(default_factory=set)
+    _most_at_once: int = 0
 
     def __post_init__(self) -> None:
         """Rebuild everything from the journal; carry out decisions that were not carried out."""
@@ -177,6 +179,7 @@ class Progress:
     def start(self, trial: Trial) -> Order:
         """Give a trial to a worker."""
         self.running.add(trial.number)
+        self._most_at_once = max(self._most_at_once, len(self.running))
         self._record("start", trial=trial.number)
         plan = self.plan
         return Order(
@@ -201,11 +204,11 @@ class Progress:
         if trial.state != OPEN:
             return True
         if report.fault:
-            self.fault(number, report.fault)
+            self.fault(number, report.fault, report.cause or ERROR)
             return True
         self._in_a_row.clear()
         if report.failure:
-            self._end(number, FAILED, report.failure)
+            self._end(number, FAILED, report.failure, report.cause or NON_FINITE)
             return True
         verdict = None
         if report.step not in trial.reports:
@@ -224,29 +227,32 @@ class Progress:
             self._end(number, verdict)
         return verdict is not None or bool(self.halted)
 
-    def fault(self, number: int, reason: str) -> None:
+    def fault(self, number: int, reason: str, cause: str = ERROR) -> None:
         """A trial stopped, and not because of its setting: a lost worker, a full disk.
 
-        It is tried again, after the others, from its last checkpoint, and FAILS once it has had
-        more faults than it may. When one trial after another has a fault, and none reports, the
-        surroundings are to blame: the search halts, with all of them unfinished and resumable.
+        What follows stands in `tune.failures.RULES`. By default it is tried again, after the
+        others, from its last checkpoint, and FAILS once it has had more faults than it may. When
+        one trial after another has a fault, and none reports, the surroundings are to blame: the
+        search halts, with all of them unfinished and resumable.
         """
         trial = self.history.trials[number]
         if trial.state != OPEN:
             return
         self.running.discard(number)
-        self._record("fault", trial=number, reason=reason)
-        self._in_a_row.add(number)
-        if len(self._in_a_row) >= HALT_AFTER:
-            self.halted = reason
-        elif trial.faults > self.plan.max_failures:
-            self._end(number, FAILED, reason, keep=True)
+        self._record("fault", trial=number, reason=reason, cause=cause)
+        rule = rule_of(cause)
+        if rule.counts:
+            self._in_a_row.add(number)
+        if rule.halts or len(self._in_a_row) >= max(HALT_AFTER, self._most_at_once + 1):
+            self.halted = self.halted or reason
+        elif not rule.retried or trial.faults > self.plan.max_failures:
+            self._end(number, FAILED, reason, cause)
 
-    def _end(self, number: int, state: str, reason: str = "", keep: bool = False) -> None:
-        self._record("end", trial=number, state=state, reason=reason)
+    def _end(self, number: int, state: str, reason: str = "", cause: str = "") -> None:
+        known = {"cause": cause} if cause else {}
+        self._record("end", trial=number, state=state, reason=reason, **known)
         self.running.discard(number)
-        if not keep:
-            checkpoint.clear(self.folder_of(number))
+        checkpoint.clear(self.folder_of(number))
 
 
 class JournalSearcher(Searcher):  # type: ignore[misc]
@@ -297,11 +303,21 @@ class JournalScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The worker died: killed, out of memory, or its node is gone."""
-        self._progress.fault(trial.config["trial"], "its worker died (killed, or out of memory)")
+        cause, reason = classify_worker(_error_of(trial))
+        self._progress.fault(trial.config["trial"], reason, cause)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Tune gave up on a trial before it ran."""
-        self._progress.fault(trial.config["trial"], "its worker could not be started")
+        self._progress.fault(trial.config["trial"], "its worker could not be started", NO_WORKER)
+
+
+def _error_of(trial: Any) -> BaseException | None:
+    """What Ray raised when a trial's worker was gone, as far as Tune could keep it."""
+    try:
+        error: BaseException | None = trial.get_pickled_error()
+    except Exception:  # of whatever kind: an error that cannot be read is an error unknown
+        return None
+    return error
 
 
 def execute(progress: Progress) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tune.failures import ERROR, rule_of
 from tune.journal import Event
 
 OPEN, COMPLETE, PRUNED, FAILED = "OPEN", "COMPLETE", "PRUNED", "FAILED"
@@ -21,9 +22,10 @@ class Trial:
         config: all settings, as `Config.to_dict`.
         reports: metrics by step, in order of arrival.
         state: OPEN until it ends as COMPLETE, PRUNED (stopped early) or FAILED.
-        reason: why it FAILED, in a sentence.
+        reason: why it FAILED, in a sentence. cause: the same by kind (`tune.failures`).
         asked: time.time() of the proposal. starts: how often a worker was given it.
-        faults: how often it stopped through no fault of its setting since the last resume.
+        faults: how often it stopped through no fault of its setting since the last resume, as
+            far as that counts (`tune.failures.RULES`).
         seconds: of work on it, as last reported.
         parent: of a fine-tuned trial, the number of the one whose setting it has.
     """
@@ -35,6 +37,7 @@ class Trial:
     reports: dict[int, dict[str, float]] = field(default_factory=dict)
     state: str = OPEN
     reason: str = ""
+    cause: str = ""
     asked: float = 0.0
     starts: int = 0
     faults: int = 0
@@ -105,7 +108,8 @@ class History:
                 for trial in self.trials.values():
                     trial.faults = 0
             case "fault":
-                self.trials[event["trial"]].faults += 1
+                counts = rule_of(event.get("cause", ERROR)).counts
+                self.trials[event["trial"]].faults += counts
             case "start":
                 self.trials[event["trial"]].starts += 1
             case "report":
@@ -115,6 +119,7 @@ class History:
             case "end":
                 trial = self.trials[event["trial"]]
                 trial.state, trial.reason = event["state"], event.get("reason", "")
+                trial.cause = event.get("cause", "")
 
     def key(self, number: int) -> str:
         """The identity of a trial everywhere: in the journal, in Optuna, in MLflow."""

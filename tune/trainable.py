@@ -4,6 +4,7 @@ Checkpoints are ours, in the trial's own folder, and hold every report so far. S
 journal can have missed a report (it was killed at that moment) and still gets it on resume.
 """
 
+import gc
 import json
 import os
 import time
@@ -23,9 +24,11 @@ from gsda.data.domain import Domain, Pair
 from gsda.data.load import DataSpec, identity, load_domains
 from gsda.errors import BadCheckpoint, BadInput, NonFinite
 from gsda.features import freeze
+from gsda.memory import describe, measure, watch
 from gsda.oracle import Oracle
 from gsda.run import Run
 from gsda.tasks import Task
+from tune.failures import GPU_MEMORY, STORAGE, chain, classify, rule_of
 
 PAYLOAD = "payload"
 MODEL_FOLDER = "model"
@@ -69,6 +72,7 @@ class Report:
         seconds: of work on this trial so far, over all its starts.
         failure: a sentence, if the setting cannot be trained.
         fault: a sentence, if the trial stopped for another reason and may be tried again.
+        cause: of either, one of `tune.failures`.
         notes: sentences for the user.
     """
 
@@ -78,6 +82,7 @@ class Report:
     finished: bool
     failure: str = ""
     fault: str = ""
+    cause: str = ""
     notes: tuple[str, ...] = ()
 
     def to_result(self) -> dict[str, Any]:
@@ -114,12 +119,20 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         self._reports: list[Report] = []
         self._unsent: list[Report] = []
         self._notes: tuple[str, ...] = ()
-        self._fault = ""
+        self._fixed = 0  # bytes on the GPU while training, beside what grows with the batch
+        self._broken: Report | None = None
+        self._free()
         try:
             torch.set_num_threads(order.threads)
             self._restore(Path(order.folder))
         except Exception as error:
-            self._fault = self._explain(error)
+            self._broken = self._failed(error, 0)
+
+    def _free(self) -> None:
+        """Give back what the trial before held of the GPU, whose references are gone."""
+        if self._order.device == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def _restore(self, folder: Path) -> None:
         order = self._order
@@ -147,20 +160,29 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train up to the next evaluation and report it; first, reports that went missing."""
-        if self._run is None:
-            return Report(0, {}, 0.0, False, fault=self._fault).to_result()
+        if self._broken is not None:
+            return self._broken.to_result()
+        assert self._run is not None
         if self._unsent:
             return self._unsent.pop(0).to_result()
         if self._run.finished:
             return self._reports[-1].to_result()
         try:
             return self._advance(self._run).to_result()
-        except NonFinite as error:
-            at = self._run.step_count
-            return Report(at, {}, self._seconds, False, failure=str(error)).to_result()
         except Exception as error:
-            at = self._run.step_count
-            return Report(at, {}, self._seconds, False, fault=self._explain(error)).to_result()
+            return self._failed(error, self._run.step_count).to_result()
+
+    def _failed(self, error: Exception, step: int) -> Report:
+        """What there is to tell of an exception; the run that raised it is let go."""
+        cause = classify(error)
+        reason = self._explain(error, cause)
+        rule = rule_of(cause)
+        mends = rule.retried or rule.halts
+        failure, fault = ("", reason) if mends else (reason, "")
+        report = Report(step, {}, self._seconds, False, failure, fault, cause)
+        error.__traceback__ = None  # its frames hold tensors
+        self._run, self._broken = None, report
+        return report
 
     @property
     def _seconds(self) -> float:
@@ -168,7 +190,9 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
 
     def _advance(self, run: Run) -> Report:
         began = time.perf_counter()
+        self._fixed = watch(run.device, first=run.step_count == 0)
         losses = run.step(run.config.next_rung(run.step_count) - run.step_count)
+        self._fixed = 0
         metrics = losses | run.evaluate()
         if run.finished:
             self._keep_model(run, metrics)
@@ -190,14 +214,32 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         manifest = manifest_of(run, metrics, selection)
         save_bundle(Path(self._order.folder) / MODEL_FOLDER, run.network, manifest)
 
-    def _explain(self, error: Exception) -> str:
+    def _explain(self, error: Exception, cause: str) -> str:
         """A sentence; for what is no known failure, the traceback goes to the trial's folder."""
-        if isinstance(error, BadInput | BadCheckpoint):
+        machine = os.uname().nodename
+        if cause == GPU_MEMORY:
+            return f"out of memory on a GPU of {machine}: {self._what_fits(error)}"
+        if cause == STORAGE:
+            system = next(e for e in chain(error) if isinstance(e, OSError))
+            return f"{system.strerror or system} on {machine}: {system.filename or error}"
+        if isinstance(error, NonFinite | BadInput | BadCheckpoint):
             return str(error)
-        folder = Path(self._order.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         first = (str(error).splitlines() or [""])[0]
-        return (
-            f"{type(error).__name__}: {first} (see error.txt in {folder} on {os.uname().nodename})"
-        )
+        return f"{type(error).__name__}: {first} ({self._keep_traceback()} on {machine})"
+
+    def _what_fits(self, error: Exception) -> str:
+        run = self._run
+        if run is None or not self._fixed:
+            return "there is no room to evaluate or load the model; give a trial more of a GPU"
+        demand = measure(run.device, self._fixed, str(error))
+        return describe(demand, run.config.batch_size)
+
+    def _keep_traceback(self) -> str:
+        """Write down the traceback at hand; says where it is."""
+        folder = Path(self._order.folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        except OSError as error:
+            return f"its traceback could not be kept: {error.strerror}"
+        return f"see error.txt in {folder}"
