@@ -2,7 +2,6 @@
 
 import io
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def begin(folder: Path, trials: int = TRIALS, top: int = TOP) -> Journal:
 
 def resume(journal: Journal) -> Progress:
     plan = scene.make_plan(History.of(journal.events).spec, journal.path.parent)
-    return Progress(replace(plan, finetune_base=WHOLE), journal, scene.ignore)
+    return Progress(plan, journal, scene.ignore)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def test_the_best_are_trained_end_to_end_after_the_others(done: Progress) -> Non
 
 
 def test_they_keep_what_was_found_and_train_as_end_to_end_training_does(done: Progress) -> None:
-    for trial in done.history.finetuned:
+    for trial in done.history.of_kind(FINETUNED):
         parent = done.history.trials[trial.parent]
         for name in OF_ADAPTATION:
             assert trial.config[name] == parent.config[name]
@@ -96,7 +95,7 @@ def test_one_that_is_still_running_may_be_better(
 
 
 def test_source_only_and_unfinished_trials_are_not_fine_tuned(done: Progress) -> None:
-    parents = {trial.parent for trial in done.history.finetuned}
+    parents = {trial.parent for trial in done.history.of_kind(FINETUNED)}
     kinds = {done.history.trials[number].kind for number in parents}
     assert SOURCE_ONLY not in kinds
     assert {done.history.trials[number].state for number in parents} == {COMPLETE}
@@ -107,7 +106,7 @@ def test_fewer_than_asked_for_if_fewer_finished(tmp_path: Path) -> None:
     assert progress.history.total == 3 + 9
     scene.work(progress)
     finished = rivals(progress.history)
-    assert len(progress.history.finetuned) == len(finished) < 9
+    assert len(progress.history.of_kind(FINETUNED)) == len(finished) < 9
     assert progress.history.total == len(progress.history.trials)
     progress.journal.close()
 
@@ -131,7 +130,7 @@ def test_more_trials_may_bring_others_to_the_top(done: Progress, tmp_path: Path)
     progress = resume(journal)
     scene.work(progress)
     history = progress.history
-    parents = [trial.parent for trial in history.finetuned]
+    parents = [trial.parent for trial in history.of_kind(FINETUNED)]
     assert len(set(parents)) == len(parents)
     assert set(rivals(history)[:TOP]) <= set(parents)
     assert len(history.trials) == history.total
@@ -160,7 +159,7 @@ def test_they_are_never_stopped_early(tmp_path: Path) -> None:
 def test_the_table_shows_both_scores(done: Progress) -> None:
     lines = [line for line in table(done.history, scene.METRIC) if "end to end" in line]
     assert len(lines) == TOP
-    for trial in done.history.finetuned:
+    for trial in done.history.of_kind(FINETUNED):
         was = done.history.trials[trial.parent].value(scene.METRIC)
         assert any(f"trial {trial.parent} end to end, was {was:.4f}" in line for line in lines)
 
@@ -183,11 +182,11 @@ def test_mlflow_has_both_scores_on_the_run(done: Progress, store: str) -> None:
     projection = Projection(store)
     for event in done.journal.events:
         projection.apply(event, deliver=True)
-    for trial in done.history.finetuned:
+    for trial in done.history.of_kind(FINETUNED):
         key = done.history.key(trial.number)
         run_id = find_run(projection.client, projection.experiment, "gsda.trial", key)
         run = projection.client.get_run(run_id)
-        assert run.data.tags["finetuned_from"] == str(trial.parent)
+        assert run.data.tags["setting_of"] == str(trial.parent)
         frozen = done.history.trials[trial.parent].value(scene.METRIC)
         assert run.data.metrics[f"frozen/{scene.METRIC}"] == frozen
         assert run.data.metrics[scene.METRIC] == trial.value(scene.METRIC)
@@ -232,7 +231,7 @@ def test_a_real_search(
     history = History.of(read_events(tmp_path / "s" / "it" / "journal.log")[0])
     kinds = Counter(trial.kind for trial in history.trials.values())
     assert kinds[FINETUNED] == kinds[PAPER] == 1
-    trial = history.finetuned[0]
+    trial = history.of_kind(FINETUNED)[0]
     config = Config.from_dict(trial.config)
     assert (config.features, config.steps, config.bottleneck) == ("trained", 2, 256)
     assert trial.state == COMPLETE

@@ -9,12 +9,15 @@ from typing import Any, TextIO
 from gsda.monitor import describe_collapse
 from gsda.tasks import Task
 from gsda.tracking import SQLITE, choose_tracking_uri, hide_password
+from tune import stages
 from tune.history import (
     COMPLETE,
     FAILED,
     FINETUNED,
     OPEN,
     PRUNED,
+    REFITTED,
+    REPEATED,
     SEARCHED,
     SOURCE_ONLY,
     History,
@@ -91,18 +94,18 @@ class Console:
         begun = f", {ended} of them done before" if ended else ""
         self.say(
             f"  {history.total} trials ({len(spec['references'])} reference, {spec['trials']} "
-            f"searched{_finetuning(history)}{begun}), {at_once} at a time on {device}; "
+            f"searched{_later(history)}{begun}), {at_once} at a time on {device}; "
             f"searching {', '.join(spec['search'])} by {spec['metric']}"
         )
 
     def _enter(self, history: History) -> None:
         """A stage begins, whose speed is its own."""
         self._began = self._spoke = time.monotonic()
-        self._stage, self._before, _ = _stage(history)
+        self._stage, self._before, _ = stages.progress(history)
 
     def event(self, event: Event, history: History) -> None:
         """Something happened."""
-        if _stage(history)[0] != self._stage:
+        if stages.progress(history)[0] != self._stage:
             self._enter(history)
         if event["event"] == "end":
             self.say(self._describe_end(history.trials[event["trial"]], history))
@@ -120,8 +123,8 @@ class Console:
         value = trial.value(metric)
         score = "" if value is None else f"  {metric} {value:.4f}"
         what = f"reference: {trial.kind}" if trial.is_reference else _setting(trial)
-        if trial.kind == FINETUNED:
-            what = f"trial {trial.parent} end to end: {what}"
+        if trial.parent is not None:
+            what = f"{_later_kind(trial)}: {what}"
         reason = f": {trial.reason}" if trial.reason else ""
         collapse = describe_collapse(trial.final, history.spec["classes"])
         warning = f"\n            {collapse}" if collapse else ""
@@ -142,7 +145,7 @@ class Console:
 
     def _left(self, history: History) -> str:
         """Time left of the stage, by the steps that this process has seen done."""
-        _, done, asked = _stage(history)
+        _, done, asked = stages.progress(history)
         todo = asked - done
         if done <= self._before or todo <= 0:
             return ""
@@ -243,24 +246,28 @@ def _describe_kind(trial: Trial, history: History) -> str:
     if trial.kind == SOURCE_ONLY:
         return "source-only, no adaptation"
     if trial.parent is not None:
-        return f"trial {trial.parent} end to end, was {_frozen(trial.parent, history)}"
+        return f"{_later_kind(trial)}, was {_parent(trial.parent, history)}"
     as_in_paper = history.spec["as_in_paper"]
     return "the paper's setting" if as_in_paper else "the setting that was given"
 
 
-def _frozen(number: int, history: History) -> str:
-    """What a setting came to on frozen features."""
+def _later_kind(trial: Trial) -> str:
+    """What a later stage did with the setting of an earlier trial."""
+    how = {FINETUNED: "end to end", REPEATED: "again, seed", REFITTED: "on all of the source"}
+    seed = f" {trial.config['seed']}" if trial.kind == REPEATED else ""
+    return f"trial {trial.parent} {how[trial.kind]}{seed}"
+
+
+def _parent(number: int, history: History) -> str:
+    """What the setting came to before."""
     trial = history.trials[number]
     accuracy = _percent(trial.final.get(ORACLE))
     score = f"{trial.value(history.spec['metric']):.4f}"
     return f"{score} ({accuracy})" if accuracy else score
 
 
-def _finetuning(history: History) -> str:
-    if not history.finetune_top:
-        return ""
-    steps = history.spec["finetune_base"]["steps"]
-    return f", then the {history.finetune_top} best end to end for {steps} steps"
+def _later(history: History) -> str:
+    return "".join(f", then {s.title(history.spec)}" for s in stages.asked_for(history.spec))
 
 
 def _value(trial: Trial, name: str) -> str:
@@ -279,22 +286,6 @@ def _align(rows: Sequence[Sequence[str]]) -> list[str]:
         cells = [cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False)]
         lines.append("  ".join([*cells, row[-1]]).rstrip())
     return lines
-
-
-def _stage(history: History) -> tuple[str, int, int]:
-    """What is being done, searching or fine-tuning; steps of it done, and steps in all.
-
-    A trial that has ended counts as whole, at whatever step.
-    """
-    finetuned = history.finetuned
-    if finetuned:
-        steps, trials = int(history.spec["finetune_base"]["steps"]), finetuned
-        total = len(finetuned) + len(history.to_finetune)
-    else:
-        steps, trials = int(history.spec["base"]["steps"]), list(history.trials.values())
-        total = history.planned
-    done = sum(max(t.reports, default=0) if t.state == OPEN else steps for t in trials)
-    return FINETUNED if finetuned else SEARCHED, done, total * steps
 
 
 def _setting(trial: Trial) -> str:

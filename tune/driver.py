@@ -17,6 +17,7 @@ environment.prepare()  # ray and mlflow read it when they are imported
 from gsda.errors import BadInput  # noqa: E402
 from gsda.tasks import Task  # noqa: E402
 from gsda.tracking import choose_tracking_uri  # noqa: E402
+from tune.choice import Choice, choose  # noqa: E402
 from tune.cluster import Share, connected, places, share  # noqa: E402
 from tune.console import Console  # noqa: E402
 from tune.executor import Progress, execute  # noqa: E402
@@ -194,12 +195,13 @@ def _finish(prepared: Prepared, progress: Progress, mirror: Mirror, console: Con
         why = f"Halted: {progress.halted}" if progress.halted else "Interrupted"
         console.interrupted(history, why)
         return Result(name, INTERRUPTED, history)
-    best = history.best(history.spec["metric"])
+    chosen = choose(history)
+    best = None if chosen is None else chosen.model
     outcome, trouble = None, ""
     if not mirror.settle(PATIENCE_S):
         trouble = mirror.trouble or "no answer"
-    elif best is not None:
-        outcome, trouble = _register(prepared, progress, best, mirror)
+    elif chosen is not None:
+        outcome, trouble = _register(prepared, progress, chosen, mirror)
     journal.append("done")
     if not mirror.settle(PATIENCE_S):
         trouble = trouble or mirror.trouble or "no answer"
@@ -214,26 +216,27 @@ def _model_of(progress: Progress, trial: Trial) -> Path:
 
 
 def _register(
-    prepared: Prepared, progress: Progress, best: Trial, mirror: Mirror
+    prepared: Prepared, progress: Progress, chosen: Choice, mirror: Mirror
 ) -> tuple[Outcome | None, str]:
-    """Hand the best model to the registry; without an outcome, the reason."""
-    history, metric = progress.history, progress.plan.metric
+    """Hand the winner's model to the registry; without an outcome, the reason."""
+    history, model = progress.history, chosen.model
+    metric, value = chosen.comparable(history.spec)
     try:
         entry = Entry(
             task=prepared.task,
-            folder=_model_of(progress, best),
-            run_id=mirror.run_of(best.number),
-            key=history.key(best.number),
+            folder=_model_of(progress, model),
+            run_id=mirror.run_of(model.number),
+            key=history.key(model.number),
             metric=metric,
-            value=best.final[metric],
+            value=value,
             data=history.spec["digest"],
-            oracle=best.value("oracle/target_accuracy"),
+            oracle=model.value("oracle/target_accuracy"),
         )
         outcome = register(entry, prepared.uri, prepared.settings.promote)
     except Exception as error:  # whatever MLflow raises, the trials are done and stay done
         return None, (str(error).splitlines() or [type(error).__name__])[0][:300]
     progress.journal.append(
-        "champion", trial=best.number, outcome=outcome.sentence, version=outcome.version
+        "champion", trial=model.number, outcome=outcome.sentence, version=outcome.version
     )
     return outcome, ""
 

@@ -7,7 +7,7 @@ hooks talk to; it writes the journal, and decides by what stands there.
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from ray.tune.search import Searcher
 
 from gsda import checkpoint
 from gsda.config import Config
+from tune import stages
 from tune.asha import Asha
 from tune.cluster import Share, places
 from tune.failures import ERROR, NO_WORKER, NON_FINITE, classify_worker, rule_of
-from tune.history import COMPLETE, FAILED, FINETUNED, OPEN, PRUNED, SEARCHED, History, Trial
+from tune.history import COMPLETE, FAILED, LATER, OPEN, PRUNED, SEARCHED, History, Trial
 from tune.journal import Event, Journal
 from tune.sampler import propose
-from tune.space import OF_ADAPTATION, Range
+from tune.space import Range
 from tune.trainable import Order, Report, RunTrainable
 
 HALT_AFTER = 3  # trials with a fault, one after another; more where more run at once
@@ -39,7 +40,6 @@ class Plan:
         references: kind -> configuration of the trials that run first, to their end.
         base: the configuration that the searched fields are put into.
         trials: how many settings are searched, beside the references.
-        finetune_base: what the best settings are put into to be trained end to end, if they are.
         digest: identity of the images, which workers compare with what they find.
         max_failures: how often a trial is tried again after a fault.
         deadline: time.time() after which no trial is started.
@@ -58,7 +58,6 @@ class Plan:
     share: Share
     max_failures: int
     deadline: float | None = None
-    finetune_base: Config | None = None
 
 
 @dataclass
@@ -106,11 +105,11 @@ class Progress:
     def _judge(self, number: int, step: int, metrics: Mapping[str, float]) -> str | None:
         """PRUNED if ASHA stops the trial here; reference trials are measured but never stopped.
 
-        Fine-tuned ones are not measured: their steps are not those of the search.
+        Those of later stages are not measured: another training, or another seed.
         """
         value = metrics.get(self.plan.metric)
         kind = self.history.trials[number].kind
-        if value is None or kind == FINETUNED:
+        if value is None or kind in LATER:
             return None
         stop = self.asha.report(number, step, value)
         return PRUNED if stop and kind == SEARCHED else None
@@ -135,13 +134,13 @@ class Progress:
     @property
     def has_new(self) -> bool:
         """Whether there is a trial that can be asked for now."""
-        asked = len(self.history.trials) - len(self.history.finetuned)
-        return asked < self.history.planned or bool(self.history.to_finetune)
+        history = self.history
+        return len(history.searched) < history.planned or bool(stages.due(history))
 
     @property
     def is_waiting(self) -> bool:
         """Whether the end of a running trial may bring others to run."""
-        return bool(self.running) and bool(self.history.finetune_top) and not self.halted
+        return bool(self.running and stages.asked_for(self.history.spec)) and not self.halted
 
     @property
     def is_late(self) -> bool:
@@ -153,9 +152,9 @@ class Progress:
         kinds = list(plan.references)
         if number < len(kinds):
             kind, config = kinds[number], plan.references[kinds[number]]
-        elif self.history.to_finetune:
-            best = self.history.to_finetune[0]
-            kind, parent, config = FINETUNED, best.number, self._end_to_end(best)
+        elif later := stages.due(self.history):
+            kind, parent = later[0].kind, later[0].parent
+            config = Config.from_dict(later[0].config)
         else:
             kind = SEARCHED
             values = propose(self.history, plan.space, plan.metric, plan.seed, number)
@@ -164,17 +163,6 @@ class Progress:
         values = {name: settings[name] for name in plan.space}
         known = {} if parent is None else {"parent": parent}
         self._record("ask", trial=number, kind=kind, values=values, config=settings, **known)
-
-    def _end_to_end(self, best: Trial) -> Config:
-        """A setting found on frozen features, for a backbone that is trained with the rest.
-
-        What the optimiser is set to belongs to the kind of training, and is not taken over.
-        """
-        if self.plan.finetune_base is None:
-            raise ValueError("nothing is to be fine-tuned in this search")
-        return replace(
-            self.plan.finetune_base, **{name: best.config[name] for name in OF_ADAPTATION}
-        )
 
     def start(self, trial: Trial) -> Order:
         """Give a trial to a worker."""

@@ -8,7 +8,9 @@ from tune.failures import ERROR, rule_of
 from tune.journal import Event
 
 OPEN, COMPLETE, PRUNED, FAILED = "OPEN", "COMPLETE", "PRUNED", "FAILED"
-SOURCE_ONLY, PAPER, SEARCHED, FINETUNED = "source-only", "paper", "searched", "fine-tuned"
+SOURCE_ONLY, PAPER, SEARCHED = "source-only", "paper", "searched"
+REPEATED, FINETUNED, REFITTED = "repeated", "fine-tuned", "refitted"
+LATER = (REPEATED, FINETUNED, REFITTED)  # kinds of what follows the search itself: tune.stages
 
 
 @dataclass
@@ -16,8 +18,9 @@ class Trial:
     """One trial, under the number that it keeps for good.
 
     Attributes:
-        kind: "source-only" or "paper" (the reference trials), "searched", or "fine-tuned" (a
-            setting found on frozen features, trained end to end).
+        kind: "source-only" or "paper" (the reference trials), "searched", or of a later stage:
+            "repeated" (with another seed), "fine-tuned" (a setting found on frozen features,
+            trained end to end) or "refitted" (the winner, trained on all of the source).
         values: the searched fields; what the setting has for them in a reference trial.
         config: all settings, as `Config.to_dict`.
         reports: metrics by step, in order of arrival.
@@ -27,7 +30,7 @@ class Trial:
         faults: how often it stopped through no fault of its setting since the last resume, as
             far as that counts (`tune.failures.RULES`).
         seconds: of work on it, as last reported.
-        parent: of a fine-tuned trial, the number of the one whose setting it has.
+        parent: of a later trial, the number of the one whose setting it has.
     """
 
     number: int
@@ -128,46 +131,31 @@ class History:
     def in_state(self, state: str) -> list[Trial]:
         return [trial for trial in self.trials.values() if trial.state == state]
 
+    def of_kind(self, kind: str) -> list[Trial]:
+        return [trial for trial in self.trials.values() if trial.kind == kind]
+
+    @property
+    def searched(self) -> list[Trial]:
+        """The trials of the search itself, reference trials included."""
+        return [trial for trial in self.trials.values() if trial.kind not in LATER]
+
     @property
     def planned(self) -> int:
-        """How many trials come before fine-tuning, reference trials included."""
+        """How many trials the search itself has, reference trials included."""
         return len(self.spec["references"]) + int(self.spec["trials"])
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether the search itself is not over, so that later stages must wait."""
+        trials = self.searched
+        return len(trials) < self.planned or any(trial.state == OPEN for trial in trials)
 
     @property
     def total(self) -> int:
         """How many trials there will be, as far as can be told."""
-        finetuned = len(self.finetuned)
-        if self._is_searching:
-            return self.planned + max(self.finetune_top, finetuned)
-        return self.planned + finetuned + len(self.to_finetune)
+        from tune import stages  # which read histories
 
-    @property
-    def finetune_top(self) -> int:
-        """How many of the best settings are to be trained end to end."""
-        return int(self.spec.get("finetune_top") or 0)
-
-    @property
-    def finetuned(self) -> list[Trial]:
-        return [trial for trial in self.trials.values() if trial.kind == FINETUNED]
-
-    @property
-    def _is_searching(self) -> bool:
-        stage = [trial for trial in self.trials.values() if trial.kind != FINETUNED]
-        return len(stage) < self.planned or any(trial.state == OPEN for trial in stage)
-
-    @property
-    def to_finetune(self) -> list[Trial]:
-        """Of the best settings, those that were not trained end to end yet; best first.
-
-        None before the search itself is over: a late one may be better than all.
-        """
-        if not self.finetune_top or self._is_searching:
-            return []
-        metric = self.spec["metric"]
-        begun = {trial.parent for trial in self.finetuned}
-        rivals = [t for t in self._finished(metric) if t.kind in (PAPER, SEARCHED)]
-        rivals.sort(key=lambda t: (-(t.value(metric) or 0.0), t.number))
-        return [trial for trial in rivals[: self.finetune_top] if trial.number not in begun]
+        return stages.total(self)
 
     @property
     def ended(self) -> list[Trial]:
@@ -176,10 +164,12 @@ class History:
     def best(self, metric: str) -> Trial | None:
         """The finished trial with the largest final metric; of equals, the oldest.
 
-        Only trials that ran to their end compete: others have been measured at fewer steps.
+        Only trials that ran to their end compete: others have been measured at fewer steps. Who
+        wins once all is done, over all seeds, says `tune.choice`.
         """
-        finished = self._finished(metric)
+        finished = [
+            trial
+            for trial in self.in_state(COMPLETE)
+            if trial.value(metric) is not None and trial.kind not in (REPEATED, REFITTED)
+        ]
         return max(finished, key=lambda t: (t.value(metric) or 0.0, -t.number), default=None)
-
-    def _finished(self, metric: str) -> list[Trial]:
-        return [t for t in self.in_state(COMPLETE) if t.value(metric) is not None]

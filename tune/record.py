@@ -23,7 +23,8 @@ from mlflow.exceptions import MlflowException
 from gsda.files import write_atomically
 from gsda.monitor import describe_collapse
 from gsda.tracking import SQLITE
-from tune.history import COMPLETE, FAILED, PRUNED, SOURCE_ONLY, History
+from tune.choice import choose
+from tune.history import COMPLETE, FAILED, FINETUNED, PRUNED, SOURCE_ONLY, History
 from tune.journal import Event, encode, iterate_events
 
 TRIAL_TAG, SEARCH_TAG = "gsda.trial", "gsda.search"
@@ -170,7 +171,7 @@ class Projection:
             "state": trial.state,
         }
         if trial.parent is not None:
-            tags["finetuned_from"] = str(trial.parent)
+            tags["setting_of"] = str(trial.parent)
         name = f"{number:04d} {trial.kind}"
         asked = int(trial.asked * 1000)
         run = self.client.create_run(self.experiment, asked, tags, run_name=name)
@@ -199,7 +200,7 @@ class Projection:
         # Not where the run is made: a kill between the two would leave it without params.
         run_id = self.run_of(event["trial"])
         self._log_params(run_id, event["config"])
-        if event.get("parent") is not None:
+        if event["kind"] == FINETUNED:
             final = self.history.trials[event["parent"]].final
             self._log_scores(run_id, "frozen", final, event["time"])
 
@@ -242,10 +243,9 @@ class Projection:
         self.client.log_batch(self._open(), tags=tags)
 
     def _on_done(self, event: Event) -> None:
-        metric = self.history.spec["metric"]
-        best = self.history.best(metric)
-        if best is not None:
-            self._log_scores(self._open(), "best", best.final, event["time"])
+        chosen = choose(self.history)
+        if chosen is not None:
+            self._log_scores(self._open(), "best", chosen.model.final, event["time"])
         self.client.set_terminated(self._open(), "FINISHED", end_time=int(event["time"] * 1000))
 
 

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tune.history import (
     COMPLETE,
     FAILED,
-    FINETUNED,
+    LATER,
     OPEN,
     PRUNED,
     SOURCE_ONLY,
@@ -61,13 +61,13 @@ def fill_study(
 ) -> None:
     """Add every trial whose setting lies in the space; source-only has none of the searched.
 
-    Fine-tuned ones are left out: their scores are of another training.
+    Those of later stages are left out: their scores are of another training, or another seed.
     """
     study.add_trials(
         [
             freeze(trial, history.key(trial.number), space, metric)
             for trial in history.trials.values()
-            if trial.kind not in (SOURCE_ONLY, FINETUNED) and inside(trial.values, space)
+            if trial.kind not in (SOURCE_ONLY, *LATER) and inside(trial.values, space)
         ]
     )
 

@@ -28,6 +28,7 @@ from tune.settings import (
 )
 from tune.shelf import check_free, find_search
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
+from tune.stages import DEFAULT_TOP
 
 if TYPE_CHECKING:
     from tune.driver import Result
@@ -147,7 +148,20 @@ def _add_search(group: Any) -> None:
         help=f"fields, with commas, of {', '.join(SEARCHABLE)} ({','.join(DEFAULT_FIELDS)})",
     )
     group.add_argument("--metric", help=f"label-free score to search by ({DEFAULT_METRIC})")
+    group.add_argument(
+        "--pick",
+        metavar="RULE",
+        help="what the winner is picked by among finished trials: a score (default: the --metric), "
+        "or mean-rank[:SCORE,SCORE...], the mean of the ranks in several",
+    )
     group.add_argument("--seed", type=int, help="of the search and of its trials (0)")
+    group.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="train the best settings again, with N seeds in all; the best mean wins",
+    )
+    group.add_argument("--top", type=int, metavar="K", help=f"how many of them ({DEFAULT_TOP})")
 
 
 def _add_training(group: Any) -> None:

@@ -12,6 +12,7 @@ from gsda.naming import NAME, chosen_dataset, resolve_own, resolve_task
 from gsda.tasks import BENCHMARKS, Task
 from gsda.tracking import hide_password
 from gsda.validators import DEFAULT_METRIC, check_metric
+from tune.rule import check_guide, check_rule
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
 
 DEFAULT_STORAGE = Path("searches")
@@ -29,6 +30,9 @@ class Settings:
         source, target: folders of `data` that hold the domains of a task of one's own.
         finetune_top: how many of the best settings on frozen features are trained end to end, for
             `finetune_steps` iterations.
+        seeds: with how many seeds in all the best `top` settings are trained; the winner is the one
+            with the best mean.
+        pick: what the winner is picked by among finished trials; by default the metric.
         overrides: fields of `Config` that the user fixed.
     """
 
@@ -57,6 +61,9 @@ class Settings:
     target: str | None = None
     finetune_top: int | None = None
     finetune_steps: int | None = None
+    seeds: int | None = None
+    top: int | None = None
+    pick: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -73,6 +80,7 @@ class Settings:
         _check("--max-hours", hours, hours is None or hours > 0, "over 0")
         _check("--seed", self.seed, 0 <= (self.seed or 0) < 2**63, "in [0, 2^63)")
         self._check_finetuning()
+        self._check_choice()
         _check("--max-failures", self.max_failures, (self.max_failures or 0) >= 0, "at least 0")
         cpus, gpus = self.cpus_per_trial, self.gpus_per_trial
         _check("--cpus-per-trial", cpus, cpus is None or cpus > 0, "over 0")
@@ -82,8 +90,6 @@ class Settings:
                 f"--name is {self.name!r}: use letters, digits, '-', '_' and '.', "
                 "beginning with a letter or digit."
             )
-        if self.metric is not None:
-            check_metric(self.metric)
         if self.backbone is not None:
             find_backbone(self.backbone)
         Config.from_dict(self.overrides)
@@ -104,6 +110,16 @@ class Settings:
                 "--finetune-top trains the best settings found on frozen features: "
                 "add --features frozen."
             )
+
+    def _check_choice(self) -> None:
+        if self.metric is not None:
+            check_metric(check_guide(self.metric))
+        if self.pick is not None:
+            check_rule(self.pick)
+        _check("--seeds", self.seeds, self.seeds is None or self.seeds >= 2, "at least 2")
+        _check("--top", self.top, self.top is None or self.top >= 1, "at least 1")
+        if self.top is not None and self.seeds is None and not self.resume:
+            raise BadInput("--top needs --seeds: say with how many seeds the best are trained.")
 
     @property
     def chosen_dataset(self) -> str:

@@ -73,6 +73,9 @@ def specify(task: Task, settings: Settings, console: Console) -> dict[str, Any]:
         "search": list(settings.chosen_fields),
         "trials": settings.trials or DEFAULT_TRIALS,
         "metric": settings.chosen_metric,
+        "pick": settings.pick,
+        "seeds": settings.seeds,
+        "top": settings.top,
         "seed": settings.seed or 0,
         "machines": {name: getattr(settings, name) for name in _MACHINES},
         "said": _said(settings),
@@ -199,7 +202,6 @@ def with_machines(settings: Settings, spec: dict[str, Any]) -> Settings:
 def plan_of(spec: dict[str, Any], settings: Settings, folder: Path, share: Share) -> Plan:
     """The plan that a spec amounts to on the machines that are there."""
     hours = settings.max_hours
-    finetune_base = spec.get("finetune_base")
     return Plan(
         task=spec["task"],
         data=_data(spec, settings),
@@ -214,5 +216,4 @@ def plan_of(spec: dict[str, Any], settings: Settings, folder: Path, share: Share
         share=share,
         max_failures=settings.chosen_max_failures,
         deadline=None if hours is None else time.time() + hours * 3600,
-        finetune_base=None if finetune_base is None else Config.from_dict(finetune_base),
     )
