@@ -30,7 +30,7 @@ from experiments.measure import (
 )
 from experiments.step_forms import FORMS, Game, Sizes
 from gsda.config import LEVELS, Config
-from gsda.methods import GSDA
+from gsda.methods.gsda import GSDA
 from gsda.model import Network, build_network
 from gsda.pairs import use_pairs
 

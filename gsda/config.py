@@ -8,13 +8,14 @@ from typing import Any
 from gsda.errors import BadInput
 
 LEVELS = ("dom", "grp", "cls")
-SYNC_READINGS = ("batch", "squared", "relative", "sample")
+SYNC_READINGS = ("batch", "squared", "relative", "sample", "penalty")
 TARGET_SAMPLINGS = ("uniform", "pseudo")
 PASSES = ("separate", "shared")
 CROPS = ("random", "centre")
 FEATURES = ("trained", "frozen")
 CLASS_WEIGHTINGS = ("none", "pada")
 PAIRS = ("auto", "sparse", "dense")
+GROUPED = "gsda"  # the method that divides the classes into groups
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -28,8 +29,10 @@ class Config:
         n_groups: b, the number of random groups of classes.
         tau: a target sample enters the local levels if its largest probability reaches tau.
         levels: the levels of discriminators that are there, a subset of `LEVELS`.
-        lambda_max: strength of the adversarial terms in the step of (E, C) after warm-up.
-        sync: reading of Eq. 10 and 11; see `gsda.losses.synchronisation`.
+        lambda_max: strength of the adversarial terms in the step of (E, C) after warm-up; in other
+            methods of what adapts, as a multiple of the weight that its authors give.
+        sync: reading of Eq. 10 and 11, or "penalty" in their place; see
+            `gsda.losses.synchronisation`.
         method: a key of `gsda.methods.METHODS`.
         backbone: a key of `gsda.backbones.BACKBONES`.
         weights: pretrained weights of the backbone: "default" (torchvision's, where there are any),
@@ -143,7 +146,7 @@ class Config:
         Raises:
             BadInput: more groups than classes.
         """
-        if "grp" in self.levels and self.n_groups > n_classes:
+        if self.method == GROUPED and "grp" in self.levels and self.n_groups > n_classes:
             raise BadInput(
                 f"n_groups is {self.n_groups}, but there are {n_classes} classes: "
                 f"choose at most {n_classes} groups."
@@ -161,7 +164,7 @@ class Config:
 
 def source_only(config: Config) -> Config:
     """The same run without any adaptation: no discriminators, no use of the target."""
-    return replace(config, alpha=0.0, beta=0.0, levels=())
+    return replace(config, method="source_only", alpha=0.0, beta=0.0, levels=())
 
 
 def ladder(config: Config) -> dict[str, Config]:

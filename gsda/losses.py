@@ -205,13 +205,17 @@ def synchronisation(
         magnitudes: (N, K) of `gradient_magnitudes`. shares: (N, 1).
         reading: what the scanned equations leave open. "batch": |difference| of sums over the
             batch; "squared": its square; "relative": divided by the sum of both sides;
-            "sample": |difference| for each sample, then summed over the batch.
+            "sample": |difference| for each sample, then summed over the batch. And "penalty", a
+            control: the sum of all magnitudes, which are made small and not equal.
 
     Returns:
         () zero or more; exactly zero with fewer than two levels.
     """
     dom, grp, cls = (magnitudes[:, layout.columns(level)] for level in ("dom", "grp", "cls"))
     total = magnitudes.new_zeros(())
+    if reading == "penalty":
+        n_levels = sum(part.shape[1] > 0 for part in (dom, grp, cls))
+        return (shares * magnitudes).sum() if n_levels > 1 else total
     if grp.shape[1] and cls.shape[1]:
         classes_of_group = cls @ layout.membership.to(cls.dtype)
         total = total + _difference(grp, classes_of_group, shares, reading)  # Eq. 10

@@ -13,7 +13,7 @@ from gsda.data.domain import Images, Int64, Pair
 from gsda.data.transforms import centre_crop, normalise, random_crop_flip
 from gsda.device import autocast, evaluation_batch, send
 from gsda.errors import BadCheckpoint, BadInput, NonFinite
-from gsda.methods import find_method
+from gsda.methods import check_method, find_method
 from gsda.model import Head, Network, build_head, build_network, load_pretrained
 from gsda.monitor import summarise_predictions
 from gsda.oracle import Oracle
@@ -53,6 +53,7 @@ class Run:
         """
         n_classes = len(pair.classes)
         config.check_classes(n_classes)
+        self._fits = check_method(config).frozen_only
         self.task, self.config, self.pair, self.oracle = task, config, pair, oracle
         self.device = torch.device(device)
         self._backbone = find_backbone(config.backbone)
@@ -118,6 +119,8 @@ class Run:
         return means
 
     def _iterate(self) -> dict[str, Tensor]:
+        if self._fits and self.step_count == 0:
+            self.method.fit(*map(self._gather_all, (self.pair.source.images, self.pair.target)))
         n = self.config.batch_size
         chosen_s, chosen_t = self._source.take(n), self._target.take(n)
         x_s = self._fetch(self.pair.source.images, chosen_s)
@@ -126,6 +129,9 @@ class Run:
         logs = self.method.update(x_s, y_s, x_t, self.step_count / self.config.steps)
         self.step_count += 1
         return logs
+
+    def _gather_all(self, images: Images) -> Tensor:
+        return torch.from_numpy(images.gather(np.arange(len(images))))
 
     def _fetch(self, images: Images, chosen: Tensor) -> Tensor:
         """Augmented and normalised images (B, 3, crop, crop), or features, on the device."""

@@ -19,7 +19,7 @@ class Game:
 
     Attributes:
         groups: the classes of each group. levels: a subset of dom, grp, cls.
-        reading: batch, squared, relative or sample.
+        reading: batch, squared, relative, sample or penalty.
     """
 
     groups: list[list[int]]
@@ -130,6 +130,9 @@ def L_syn(game: Game, parameters: dict[str, Tensor], f: Tensor, y_s: Tensor, p_t
     """Eq. 10, 11, 12."""
     m = magnitudes(game, parameters, f, y_s, p_t)
     total = f.new_zeros(())
+    if game.reading == "penalty":  # the control: all magnitudes, if there are two levels
+        many = len(game.levels) > 1
+        return sum((norms.sum() for norms in m.values()), start=total) if many else total
     if "grp" in game.levels and "cls" in game.levels:
         for q, group in enumerate(game.groups):
             below = sum(m["cls", k] for k in group)

@@ -160,7 +160,8 @@ def test_rungs(steps: int, every: int, rungs: list[int]) -> None:
 
 def test_source_only_keeps_what_is_not_adaptation() -> None:
     config = Config(alpha=0.3, beta=2.0, lr=0.5, seed=7)
-    assert source_only(config) == replace(config, alpha=0.0, beta=0.0, levels=())
+    bare = replace(config, method="source_only", alpha=0.0, beta=0.0, levels=())
+    assert source_only(config) == bare
 
 
 def test_the_ladder_adds_one_thing_a_row() -> None:

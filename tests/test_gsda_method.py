@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gsda import methods
 from gsda.config import LEVELS, SYNC_READINGS, Config
 from gsda.errors import BadInput
-from gsda.methods import GSDA
 from gsda.methods import gsda as gsda_module
+from gsda.methods.gsda import GSDA
 from gsda.model import Network, build_network
 
 R = 4
@@ -474,8 +474,8 @@ def test_more_groups_than_classes_are_refused() -> None:
 
 def test_unknown_methods_are_refused() -> None:
     assert methods.find_method("gsda") is GSDA
-    with pytest.raises(BadInput, match="Unknown method 'dann'"):
-        methods.find_method("dann")
+    with pytest.raises(BadInput, match="Unknown method 'deep'"):
+        methods.find_method("deep")
 
 
 @pytest.mark.parametrize("levels", [LEVELS, ()])

@@ -13,7 +13,7 @@ class Method(Protocol):
     """A network, and one way of improving it from a batch of each domain.
 
     Attributes:
-        network: E and C, which is what remains when training is over.
+        network: E and C for the target, which is what remains when training is over.
         class_weights: (r,) how much each class of the source counts (`gsda.partial`), None where
             all count alike; set, and kept in checkpoints, by the `Run`.
     """
@@ -35,6 +35,14 @@ class Method(Protocol):
 
         Returns:
             Losses by name, () each, detached and still on the device.
+        """
+        ...
+
+    def fit(self, x_s: Tensor, x_t: Tensor) -> None:
+        """Called once before the first update of methods that are `frozen_only` in their entry.
+
+        Args:
+            x_s, x_t: (N_s, width), (N_t, width) frozen features of all images of both domains.
         """
         ...
 

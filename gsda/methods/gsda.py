@@ -12,9 +12,10 @@ from torch import Tensor
 
 from gsda import losses
 from gsda.config import Config
-from gsda.device import arrange, autocast
+from gsda.device import arrange
 from gsda.discriminators import Discriminators
 from gsda.losses import Layout, Weights
+from gsda.methods.common import extract
 from gsda.model import Network
 from gsda.optim import descend, set_progress, sgd, warm_up
 from gsda.pairs import Pairs, list_pairs, use_pairs
@@ -71,6 +72,9 @@ class GSDA:
         self.layout = self._lay_out(device)
         self._build_optimisers()
 
+    def fit(self, x_s: Tensor, x_t: Tensor) -> None:
+        """Nothing: batches are enough."""
+
     @property
     def adapts(self) -> bool:
         """False for source-only training."""
@@ -116,9 +120,7 @@ class GSDA:
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features and logits, in the precision of the input whatever E and C run in."""
-        with autocast(self.config.precision, x.device):
-            f, logits = self.network(x)
-        return f.to(x.dtype), logits.to(x.dtype)
+        return extract(self.network, x, self.config.precision)
 
     def _set_stage(self, y_s: Tensor, logits: Tensor) -> Stage | None:
         if not self.config.levels:
