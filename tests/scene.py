@@ -101,6 +101,11 @@ def begin(folder: Path, trials: int = 4, base: Config | None = None, seed: int =
     return journal
 
 
+def begin_again(folder: Path) -> Journal:
+    """The journal of a search that was begun before."""
+    return Journal(folder / "journal.log")
+
+
 def resume(journal: Journal, deadline: float | None = None) -> Progress:
     """The progress that a journal tells of."""
     spec = History.of(journal.events).spec

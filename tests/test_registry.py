@@ -1,5 +1,6 @@
 """The registry: one version per trial, and the champion is who beats the champion."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -280,3 +281,42 @@ def test_it_loads_quietly_where_this_package_is_not(
     assert str(shape) in done.stdout
     assert "served" in file  # the model's own copy
     assert list(tmp_path.iterdir()) == []
+
+
+class Killed(RuntimeError):
+    """Stands for the end of the process."""
+
+
+ACTS = ("create_registered_model", "create_logged_model", "log_outputs", "log_model_artifacts")
+ACTS += ("finalize_logged_model", "create_model_version", "set_registered_model_alias")
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_in_the_middle_it_is_registered_once(
+    after: bool, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process after another, each killed before, or after, another act of registering."""
+    entry = make_entry(store, tmp_path / "model")
+    client = MlflowClient(store, registry_uri=store)
+    killed = []
+    for name in ACTS:
+        with monkeypatch.context() as patch:
+            method = getattr(MlflowClient, name)
+
+            def die(*args: Any, method: Any = method, name: str = name, **kwargs: Any) -> Any:
+                if after:
+                    method(*args, **kwargs)
+                killed.append(name)
+                raise Killed(name)
+
+            patch.setattr(MlflowClient, name, die)
+            with contextlib.suppress(Killed):
+                register(entry, store)
+        run = client.get_run(entry.run_id)
+        assert (run.info.status, run.info.end_time) == ("FINISHED", ENDED)  # never opened again
+    assert len(killed) >= len(ACTS) - 2
+    assert register(entry, store).sentence == "version 1 is the champion"
+    assert [(str(v.version), v.tags["gsda.trial"]) for v in versions(store)] == [("1", entry.key)]
+    assert champion(store) == "1"
+    logged = client.search_logged_models([run.info.experiment_id])
+    assert [str(model.status) for model in logged] == ["READY"]

@@ -417,7 +417,7 @@ def test_a_search_from_nothing_to_a_champion(place: Place) -> None:
     here = sorted(path.name for path in place.folder.iterdir() if path.suffix != ".lock")
     assert here == ["mlartifacts", "mlflow.db", "searches"]
     left = sorted(p.name for p in place.journal.parent.iterdir())
-    assert left == ["journal.log", "mlflow.place", "trials"]
+    assert left == ["journal.log", "mlflow.place", "optuna.log", "trials"]
     assert list(place.journal.parent.rglob("step-*.pt")) == []
 
 

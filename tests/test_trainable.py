@@ -13,7 +13,8 @@ from gsda.bundle import load_bundle
 from gsda.errors import BadInput
 from gsda.run import Run
 from tune.failures import BAD_DATA, ERROR, GPU_MEMORY, NON_FINITE, STORAGE
-from tune.trainable import MODEL_FOLDER, PAYLOAD, Order, Report, RunTrainable
+from tune.shelf import MODEL_FOLDER
+from tune.trainable import PAYLOAD, Order, Report, RunTrainable
 
 Make = Any
 

@@ -98,6 +98,11 @@ class Console:
             f"searching {', '.join(spec['search'])} by {spec['metric']}"
         )
 
+        for known in spec.get("warm", {}).get("searches", ()):
+            self.say(
+                f"  begun with {len(known['trials'])} trials of {known['name']}, {known['task']}"
+            )
+
     def _enter(self, history: History) -> None:
         """A stage begins, whose speed is its own."""
         self._began = self._spoke = time.monotonic()
@@ -152,12 +157,35 @@ class Console:
         seconds = (time.monotonic() - self._began) * todo / (done - self._before)
         return f", about {_clock(seconds)} left"
 
-    def interrupted(self, history: History, why: str) -> None:
-        """The search stopped before its end, and can go on."""
+    def interrupted(self, history: History, why: str, owed: str = "") -> None:
+        """The search stopped before its end, and can go on.
+
+        Args:
+            owed: what MLflow has not got yet, "" if it has all.
+        """
         self._show("")
         self.say(f"{why}, with {len(history.ended)} of {history.total} trials done.")
         self.say("Nothing is lost. Go on with:")
         self.say(f"  {self._resume(history.spec)}")
+        if owed:
+            self.say(f"Until then MLflow is owed {owed}")
+
+    def flushed(self, history: History, outcome: Any, owed: str, is_over: bool) -> None:
+        """A search's record was delivered, or not."""
+        name = history.spec["name"]
+        if owed:
+            self._owe(history.spec, owed)
+        else:
+            self.say(f"MLflow has the whole record of {name}.")
+        if outcome is not None:
+            self.say(f"Model {outcome.name}: {outcome.sentence}.")
+        if not is_over:
+            self.say(f"{len(history.ended)} of {history.total} trials are done. Go on with:")
+            self.say(f"  {self._resume(history.spec)}")
+
+    def _owe(self, spec: dict[str, Any], owed: str) -> None:
+        self.say(f"MLflow is owed {owed}")
+        self.say(f"  Deliver:  {flush_command(spec, self._options)}")
 
     def broken(self, history: History, error: Exception, where: str) -> None:
         """The search stopped over something that nobody foresaw."""
@@ -165,13 +193,13 @@ class Console:
         self.interrupted(history, f"Stopped by {type(error).__name__}: {first} ({where})")
 
     def finish(
-        self, history: History, best: Trial | None, outcome: Any, trouble: str, uri: str
+        self, history: History, best: Trial | None, outcome: Any, owed: str, uri: str
     ) -> None:
         """The table of the best, and what to do next.
 
         Args:
             outcome: of the registry, None if it was not reached.
-            trouble: what the tracking server or the registry could not do, "" if all was done.
+            owed: what the tracking server or the registry has not got, and why; "" if it has all.
         """
         self._show("")
         spec, metric = history.spec, history.spec["metric"]
@@ -187,9 +215,8 @@ class Console:
             self.say("No trial finished, so there is no model.")
         if outcome is not None:
             self.say(f"Model {outcome.name}: {outcome.sentence}.")
-        if trouble:
-            self.say(f"MLflow is owed a part of the record: {trouble}")
-            self.say(f"  Deliver:  {self._resume(spec)}")
+        if owed:
+            self._owe(spec, owed)
         self._advise(spec, outcome, uri)
 
     def _resume(self, spec: dict[str, Any]) -> str:
@@ -209,10 +236,18 @@ class Console:
             self.say(f"  Use:      {shlex.join(words)} IMAGES")
 
 
+def flush_command(spec: dict[str, Any], options: Sequence[str] = ()) -> str:
+    """The command line that delivers what MLflow is owed of a search."""
+    return shlex.join(["python", _script(), "--name", spec["name"], *options, "--flush"])
+
+
+def _script() -> str:
+    return sys.argv[0] if sys.argv[0].endswith("search.py") else "tune/search.py"
+
+
 def resume_command(spec: dict[str, Any], options: Sequence[str] = ()) -> str:
     """The command line that goes on with a search."""
-    script = sys.argv[0] if sys.argv[0].endswith("search.py") else "tune/search.py"
-    words = ["python", script, "--task", spec["task"], "--name", spec["name"]]
+    words = ["python", _script(), "--task", spec["task"], "--name", spec["name"]]
     if spec["data"]["root"] is not None:
         words += ["--data", spec["data"]["root"]]
     return shlex.join([*words, *options, "--resume"])

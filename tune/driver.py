@@ -17,20 +17,20 @@ environment.prepare()  # ray and mlflow read it when they are imported
 from gsda.errors import BadInput  # noqa: E402
 from gsda.tasks import Task  # noqa: E402
 from gsda.tracking import choose_tracking_uri  # noqa: E402
-from tune.choice import Choice, choose  # noqa: E402
+from tune.choice import choose  # noqa: E402
 from tune.cluster import Share, connected, places, share  # noqa: E402
 from tune.console import Console  # noqa: E402
+from tune.delivery import PATIENCE_S, Delivery  # noqa: E402
 from tune.executor import Progress, execute  # noqa: E402
 from tune.history import OPEN, History, Trial  # noqa: E402
 from tune.journal import Journal, read_events  # noqa: E402
 from tune.record import Mirror  # noqa: E402
-from tune.registry import Entry, Outcome, register  # noqa: E402
+from tune.registry import Outcome  # noqa: E402
 from tune.settings import DONE, INTERRUPTED, NO_MODEL, OWED, Settings  # noqa: E402
-from tune.shelf import JOURNAL, check_free, claim, find_search  # noqa: E402
+from tune.shelf import JOURNAL, MODEL_FOLDER, check_free, claim, find_search  # noqa: E402
 from tune.spec import check_resume, plan_of, specify, with_machines  # noqa: E402
-from tune.trainable import MODEL_FOLDER  # noqa: E402
+from tune.study import STUDY, StudyFile  # noqa: E402
 
-PATIENCE_S = 30.0
 _NOWHERE = Share("cpu", 1.0, 0.0)  # of a search that has nothing left to run
 
 
@@ -151,9 +151,11 @@ def _go(
     prepared: Prepared, journal: Journal, wanted: Share, mirror: Mirror, console: Console
 ) -> Result:
     spec = History.of(journal.events).spec
+    study = StudyFile(journal.path.with_name(STUDY), journal.events)
 
     def listen(event: dict[str, Any], now: History) -> None:
         mirror.nudge()
+        study.follow(event)
         console.event(event, now)
 
     plan = plan_of(spec, prepared.settings, journal.path.parent, wanted)
@@ -188,57 +190,30 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 def _finish(prepared: Prepared, progress: Progress, mirror: Mirror, console: Console) -> Result:
     history, journal = progress.history, progress.journal
     name = history.spec["name"]
+    delivery = Delivery(journal, mirror, prepared.uri, prepared.settings.promote)
     unfinished = [trial.number for trial in history.in_state(OPEN)]
     if unfinished or (_is_unfinished(progress) and not progress.is_late):
         journal.append("pause", trials=unfinished, reason=progress.halted)
         mirror.settle(PATIENCE_S)
         why = f"Halted: {progress.halted}" if progress.halted else "Interrupted"
-        console.interrupted(history, why)
+        console.interrupted(history, why, delivery.owed(""))
         return Result(name, INTERRUPTED, history)
     chosen = choose(history)
     best = None if chosen is None else chosen.model
     outcome, trouble = None, ""
-    if not mirror.settle(PATIENCE_S):
-        trouble = mirror.trouble or "no answer"
-    elif chosen is not None:
-        outcome, trouble = _register(prepared, progress, chosen, mirror)
+    if mirror.settle(PATIENCE_S) and chosen is not None:
+        outcome, trouble = delivery.register(history, chosen)
     journal.append("done")
-    if not mirror.settle(PATIENCE_S):
-        trouble = trouble or mirror.trouble or "no answer"
+    mirror.settle(PATIENCE_S)
+    owed = delivery.owed(trouble, model=best is not None and outcome is None)
     lost = best is not None and not _model_of(progress, best).is_dir()
-    console.finish(history, best, outcome, trouble, prepared.uri)
-    status = NO_MODEL if best is None or lost else OWED if trouble else DONE
+    console.finish(history, best, outcome, owed, prepared.uri)
+    status = NO_MODEL if best is None or lost else OWED if owed else DONE
     return Result(name, status, history, best, outcome)
 
 
 def _model_of(progress: Progress, trial: Trial) -> Path:
     return progress.folder_of(trial.number) / MODEL_FOLDER
-
-
-def _register(
-    prepared: Prepared, progress: Progress, chosen: Choice, mirror: Mirror
-) -> tuple[Outcome | None, str]:
-    """Hand the winner's model to the registry; without an outcome, the reason."""
-    history, model = progress.history, chosen.model
-    metric, value = chosen.comparable(history.spec)
-    try:
-        entry = Entry(
-            task=prepared.task,
-            folder=_model_of(progress, model),
-            run_id=mirror.run_of(model.number),
-            key=history.key(model.number),
-            metric=metric,
-            value=value,
-            data=history.spec["digest"],
-            oracle=model.value("oracle/target_accuracy"),
-        )
-        outcome = register(entry, prepared.uri, prepared.settings.promote)
-    except Exception as error:  # whatever MLflow raises, the trials are done and stay done
-        return None, (str(error).splitlines() or [type(error).__name__])[0][:300]
-    progress.journal.append(
-        "champion", trial=model.number, outcome=outcome.sentence, version=outcome.version
-    )
-    return outcome, ""
 
 
 def search_one(task: Task, settings: Settings, console: Console) -> Result:

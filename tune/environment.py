@@ -32,5 +32,5 @@ def prepare() -> None:
     """Set what the user has not set otherwise."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-    for name in ("ray", "ray.tune", "ray.train", "alembic", "mlflow"):
+    for name in ("ray", "ray.tune", "ray.train", "alembic", "mlflow", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -11,18 +11,19 @@ import json
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 from gsda.files import write_atomically
 from gsda.monitor import describe_collapse
-from gsda.tracking import SQLITE
+from gsda.tracking import SQLITE, hide_password
 from tune.choice import choose
 from tune.history import COMPLETE, FAILED, FINETUNED, PRUNED, SOURCE_ONLY, History
 from tune.journal import Event, encode, iterate_events
@@ -32,6 +33,8 @@ BACK_OFF_S = (0.5, 1, 2, 5, 10, 20)
 _STATUS = {COMPLETE: "FINISHED", PRUNED: "FINISHED", FAILED: "FAILED"}
 # Opens the experiment as a list of training runs, not of conversations.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+# What MLflow says of a request that it will refuse for ever; believed the third time.
+_FINAL, _TRIES, _TRY_AGAIN_S = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"), 3, 0.2
 _BATCH = 500  # metrics in a request; MLflow takes at most 1000
 
 
@@ -82,8 +85,12 @@ def ensure_experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 
 def find_run(client: MlflowClient, experiment: str, tag: str, key: str) -> str | None:
-    """The id of the run that carries `key`, if there is one."""
-    runs = client.search_runs([experiment], f"tags.`{tag}` = '{key}'", max_results=1)
+    """The id of the run that carries `key`, if there is one.
+
+    One that a user deleted counts, too: what he threw away is not made again.
+    """
+    query = f"tags.`{tag}` = '{key}'"
+    runs = client.search_runs([experiment], query, ViewType.ALL, max_results=1)
     return str(runs[0].info.run_id) if runs else None
 
 
@@ -108,8 +115,13 @@ class Projection:
     def apply(self, event: Event, deliver: bool) -> None:
         """Take in an event; with `deliver`, write it to MLflow as well."""
         self.history.apply(event)
+        if deliver:
+            self.write(event)
+
+    def write(self, event: Event) -> None:
+        """Write an event that was taken in to MLflow."""
         act = getattr(self, f"_on_{event['event']}", None)
-        if deliver and act is not None:
+        if act is not None:
             act(event)
 
     def run_of(self, number: int) -> str:
@@ -141,6 +153,8 @@ class Projection:
     def _make_parent(self, spec: Mapping[str, Any], uuid: str) -> str:
         tags = {SEARCH_TAG: uuid, "search": spec["name"], "metric": spec["metric"]}
         tags |= self._common_tags()
+        if "warm" in spec:
+            tags["warm_started_from"] = ",".join(s["name"] for s in spec["warm"]["searches"])
         began = int(self.history.began * 1000)
         run = self.client.create_run(self.experiment, began, tags, run_name=spec["name"])
         return str(run.info.run_id)
@@ -231,9 +245,10 @@ class Projection:
         self.client.set_terminated(run_id, _STATUS[event["state"]], end_time=when)
 
     def _on_pause(self, event: Event) -> None:
+        when = int(event["time"] * 1000)
         for number in event["trials"]:
-            self.client.set_terminated(self.run_of(number), "KILLED")
-        self.client.set_terminated(self._open(), "KILLED", end_time=int(event["time"] * 1000))
+            self.client.set_terminated(self.run_of(number), "KILLED", end_time=when)
+        self.client.set_terminated(self._open(), "KILLED", end_time=when)
 
     def _on_resume(self, event: Event) -> None:
         self.client.update_run(self._open(), status="RUNNING")
@@ -250,7 +265,12 @@ class Projection:
 
 
 class Mirror:
-    """The thread that keeps MLflow up with a journal file."""
+    """The thread that keeps MLflow up with a journal file.
+
+    Attributes:
+        trouble: why the last attempt failed, "" if it did not.
+        refused: events that MLflow will never take, with what it said.
+    """
 
     def __init__(self, journal: Path, uri: str) -> None:
         self._journal, self._uri = journal, uri
@@ -260,6 +280,7 @@ class Mirror:
         self._wake, self._quit = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
         self.trouble = ""
+        self.refused: list[str] = []
         self.projection: Projection | None = None
 
     def start(self) -> None:
@@ -274,6 +295,13 @@ class Mirror:
     def owed(self) -> int:
         """Bytes of the journal that MLflow has not seen yet."""
         return max(0, self._journal.stat().st_size - self._delivered)
+
+    def what_is_owed(self) -> str:
+        """``7 events of 120 (5 report, 2 end)``; "" if MLflow has seen all."""
+        events = [(event["event"], end) for event, end in iterate_events(self._journal)]
+        owed = Counter(kind for kind, end in events if end > self._delivered)
+        kinds = ", ".join(f"{n} {kind}" for kind, n in owed.most_common())
+        return f"{owed.total()} events of {len(events)} ({kinds})" if owed else ""
 
     def settle(self, patience_s: float) -> bool:
         """Wait until all is delivered, but not longer than `patience_s` without headway."""
@@ -310,7 +338,7 @@ class Mirror:
                 self._wake.wait(1.0)
                 self._wake.clear()
             except Exception as error:  # whatever MLflow raises, the search goes on
-                self.trouble = (str(error).splitlines() or [type(error).__name__])[0][:200]
+                self.trouble = first_line(error)
                 self.projection = None
                 self._offset = 0
                 self._quit.wait(BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)])
@@ -322,12 +350,35 @@ class Mirror:
             self.projection = Projection(self._uri)
         for event, end in iterate_events(self._journal, self._offset):
             new = end > self._delivered
-            self.projection.apply(event, deliver=new)
+            self._deliver(self.projection, event, new)
             self._offset = end
             if new:
                 self._save_place(event, end)
             if self._quit.is_set():
                 return
+
+    def _deliver(self, projection: Projection, event: Event, new: bool) -> None:
+        """Hand on an event; one that MLflow will never take is left out, and remembered.
+
+        Such as one of a run that a user deleted. Waiting for it would hold up all that come after.
+
+        Raises:
+            MlflowException: what asking again later may mend.
+        """
+        projection.apply(event, deliver=False)
+        if not new:
+            return
+        for _ in range(_TRIES):
+            try:
+                projection.write(event)
+                return
+            except MlflowException as error:
+                if error.error_code not in _FINAL:
+                    raise
+                reason = first_line(error)
+            self._quit.wait(_TRY_AGAIN_S)
+        of = f" of {event['trial']}" if "trial" in event else ""
+        self.refused.append(f"{event['event']}{of}: {reason}")
 
     def _load_place(self) -> int:
         """Where an earlier process stopped; 0 for another server, or for another journal."""
@@ -348,6 +399,14 @@ class Mirror:
         place |= {"start": offset - len(line), "line": zlib.crc32(line)}
         write_atomically(self._place, json.dumps(place).encode())
         self._delivered = offset
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, short, and without what an address may hold."""
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    if "Max retries exceeded" in text:
+        return "the tracking server does not answer"
+    return hide_password(text)[:300]
 
 
 def _fingerprint(uri: str) -> str:

@@ -14,7 +14,7 @@ import mlflow
 import mlflow.pyfunc
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelStatus
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
@@ -25,6 +25,7 @@ from gsda.tasks import Task
 from tune.record import TRIAL_TAG
 
 CHAMPION = "champion"
+_LOGGED = "models:/"  # before the id of a logged model
 _EXAMPLE_SIDE = 32
 _REQUIREMENTS = ("mlflow", "torch", "torchvision", "numpy", "pillow", "pyarrow")
 
@@ -129,12 +130,17 @@ def _add_version(
     with _quiet(), _global_address(uri):
         source = _log_model(client, entry, predictor)
         return client.create_model_version(
-            name, source=source, run_id=entry.run_id, tags=tags, description=text
+            name,
+            source=source,
+            run_id=entry.run_id,
+            tags=tags,
+            description=text,
+            model_id=source.removeprefix(_LOGGED),  # a server asks for it, a database does not
         )
 
 
 def _log_model(client: MlflowClient, entry: Entry, predictor: Predictor) -> str:
-    """Log the bundle as a pyfunc model to the trial's run; returns its address."""
+    """Log the bundle as a pyfunc model of the trial's run; returns its address."""
     side = _EXAMPLE_SIDE  # the model takes any size; a small example keeps the artifact small
     example = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
     r = len(predictor.classes)
@@ -147,23 +153,46 @@ def _log_model(client: MlflowClient, entry: Entry, predictor: Predictor) -> str:
             ]
         ),
     )
-    known = client.get_run(entry.run_id)
-    found = [output.model_id for output in (known.outputs.model_outputs if known.outputs else [])]
-    if found and client.get_logged_model(found[0]).status == LoggedModelStatus.READY:
-        return f"models:/{found[0]}"  # logged by a process that was killed before it went on
-    with mlflow.start_run(run_id=entry.run_id):
-        logged = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(Path(__file__).with_name("served.py")),
-            artifacts={"bundle": str(entry.folder)},
-            code_paths=[str(Path(gsda.__file__).parent)],
-            signature=signature,
-            input_example=example,
-            pip_requirements=[f"{p}=={importlib.metadata.version(p)}" for p in _REQUIREMENTS],
-        )
-    # Logging opened the run again: give it back the state and end that it had.
-    client.set_terminated(entry.run_id, known.info.status, end_time=known.info.end_time)
-    return str(logged.model_uri)
+    logged = _logged_before(client, entry)
+    if logged is not None:
+        return f"{_LOGGED}{logged}"
+    model = _begin_model(client, entry)
+    # Without an active run: it would be RUNNING again, for good if we were killed here.
+    mlflow.pyfunc.log_model(
+        model_id=model,
+        python_model=str(Path(__file__).with_name("served.py")),
+        artifacts={"bundle": str(entry.folder)},
+        code_paths=[str(Path(gsda.__file__).parent)],
+        signature=signature,
+        input_example=example,
+        pip_requirements=[f"{p}=={importlib.metadata.version(p)}" for p in _REQUIREMENTS],
+    )
+    return f"{_LOGGED}{model}"
+
+
+def _logged_before(client: MlflowClient, entry: Entry) -> str | None:
+    """The model as a process logged it that was killed before it went on; torn ones are deleted."""
+    experiment = client.get_run(entry.run_id).info.experiment_id
+    found = client.search_logged_models([experiment], f"tags.`{TRIAL_TAG}` = '{entry.key}'")
+    whole = [model for model in found if model.status == LoggedModelStatus.READY]
+    for model in found:
+        if model not in whole:
+            client.delete_logged_model(model.model_id)
+    return str(whole[0].model_id) if whole else None
+
+
+def _begin_model(client: MlflowClient, entry: Entry) -> str:
+    """The id of a model without content, as an output of the trial's run."""
+    run = client.get_run(entry.run_id)
+    model = client.create_logged_model(
+        run.info.experiment_id,
+        name="model",
+        source_run_id=entry.run_id,
+        tags={TRIAL_TAG: entry.key},
+        params=dict(run.data.params),
+    )
+    client.log_outputs(entry.run_id, [LoggedModelOutput(model.model_id, step=0)])
+    return str(model.model_id)
 
 
 def _describe(entry: Entry, predictor: Predictor) -> str:

@@ -17,6 +17,7 @@ if __name__ == "__main__":
 from gsda.data.folders import check_root
 from gsda.errors import BadInput
 from gsda.tasks import Task
+from gsda.tracking import choose_tracking_uri
 from gsda.validators import DEFAULT_METRIC
 from tune.settings import (
     BAD_USE,
@@ -26,9 +27,10 @@ from tune.settings import (
     Settings,
     resolve_tasks,
 )
-from tune.shelf import check_free, find_search
+from tune.shelf import check_free, find_named, find_search
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
 from tune.stages import DEFAULT_TOP
+from tune.warmstart import read_earlier
 
 if TYPE_CHECKING:
     from tune.driver import Result
@@ -61,9 +63,11 @@ def search(task: Task, **options: Any) -> "Result":
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = vars(build_parser().parse_args(arguments))
-    texts = options.pop("task") or []
+    texts, only_flush = options.pop("task") or [], options.pop("flush")
     try:
         settings = _read(options)
+        if only_flush:
+            return _flush(texts, settings)
         tasks = resolve_tasks(texts, settings)
         _check_places(tasks, settings)
         from tune.console import Console
@@ -78,11 +82,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def _flush(texts: list[str], settings: Settings) -> int:
+    """Deliver what MLflow is owed; the search is named, or the newest of each task."""
+    if settings.resume:
+        raise BadInput("--flush runs nothing, and --resume does: leave one of them out.")
+    storage = settings.storage.resolve()
+    if settings.name is not None:
+        folders = [find_named(storage, settings.name)]
+    elif texts:
+        folders = [find_search(storage, None, task) for task in resolve_tasks(texts, settings)]
+    else:
+        raise BadInput("--flush needs a search: give its --name, or a --task for the newest.")
+    uri = choose_tracking_uri(settings.tracking_uri)
+    from tune.console import Console
+    from tune.delivery import flush  # imports torch and mlflow
+
+    console = Console(options=settings.places())
+    return max(flush(folder, uri, settings.promote, console) for folder in folders)
+
+
 def _check_places(tasks: Sequence[Task], settings: Settings) -> None:
     """What a look at the disk tells, before the seconds that torch and ray take to load."""
     if settings.data is not None:
         check_root(settings.data)
     storage = settings.storage.resolve()
+    for task in tasks if settings.warm_start and not settings.resume else ():
+        read_earlier(task, settings)
     for task in tasks if len(tasks) == 1 else ():
         if settings.resume:
             find_search(storage, settings.name, task)
@@ -147,6 +172,12 @@ def _add_search(group: Any) -> None:
         metavar="FIELDS",
         help=f"fields, with commas, of {', '.join(SEARCHABLE)} ({','.join(DEFAULT_FIELDS)})",
     )
+    group.add_argument(
+        "--warm-start",
+        action="append",
+        metavar="NAME",
+        help="begin with what an earlier search of the same dataset knows; may be repeated",
+    )
     group.add_argument("--metric", help=f"label-free score to search by ({DEFAULT_METRIC})")
     group.add_argument(
         "--pick",
@@ -209,6 +240,11 @@ def _add_record(group: Any) -> None:
         "--resume", action="store_true", help="go on with the search of that name, or the newest"
     )
     group.add_argument("--storage", type=Path, help="folder of all searches (searches)")
+    group.add_argument(
+        "--flush",
+        action="store_true",
+        help="deliver what the tracking server is owed of the search of --name; run nothing",
+    )
     group.add_argument("--tracking-uri", help="MLflow's address; default: ./mlflow.db")
     group.add_argument(
         "--promote",

@@ -8,11 +8,12 @@ from gsda.backbones import find_backbone
 from gsda.config import Config
 from gsda.data.load import default_cache
 from gsda.errors import BadInput
-from gsda.naming import NAME, chosen_dataset, resolve_own, resolve_task
+from gsda.naming import chosen_dataset, resolve_own, resolve_task
 from gsda.tasks import BENCHMARKS, Task
 from gsda.tracking import hide_password
 from gsda.validators import DEFAULT_METRIC, check_metric
 from tune.rule import check_guide, check_rule
+from tune.shelf import check_name
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
 
 DEFAULT_STORAGE = Path("searches")
@@ -33,6 +34,7 @@ class Settings:
         seeds: with how many seeds in all the best `top` settings are trained; the winner is the one
             with the best mean.
         pick: what the winner is picked by among finished trials; by default the metric.
+        warm_start: names of searches whose knowledge this one begins with.
         overrides: fields of `Config` that the user fixed.
     """
 
@@ -64,6 +66,7 @@ class Settings:
     seeds: int | None = None
     top: int | None = None
     pick: str | None = None
+    warm_start: tuple[str, ...] | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -75,6 +78,9 @@ class Settings:
         for name in ("data", "storage", "cache"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
+        if self.warm_start is not None:
+            names = (self.warm_start,) if isinstance(self.warm_start, str) else self.warm_start
+            object.__setattr__(self, "warm_start", tuple(names))
         _check("--trials", self.trials, self.trials is None or self.trials >= 1, "at least 1")
         hours = self.max_hours
         _check("--max-hours", hours, hours is None or hours > 0, "over 0")
@@ -85,11 +91,8 @@ class Settings:
         cpus, gpus = self.cpus_per_trial, self.gpus_per_trial
         _check("--cpus-per-trial", cpus, cpus is None or cpus > 0, "over 0")
         _check("--gpus-per-trial", gpus, gpus is None or gpus >= 0, "at least 0")
-        if self.name is not None and not NAME.fullmatch(self.name):
-            raise BadInput(
-                f"--name is {self.name!r}: use letters, digits, '-', '_' and '.', "
-                "beginning with a letter or digit."
-            )
+        if self.name is not None:
+            check_name(self.name)
         if self.backbone is not None:
             find_backbone(self.backbone)
         Config.from_dict(self.overrides)

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from gsda.errors import BadInput
+from gsda.naming import NAME
 from gsda.tasks import Task
 from tune.journal import Journal
 
 JOURNAL = "journal.log"
+MODEL_FOLDER = "model"  # of a trial that is done, in its folder
 
 
 def find_search(storage: Path, name: str | None, task: Task) -> Path:
@@ -25,12 +27,40 @@ def find_search(storage: Path, name: str | None, task: Task) -> Path:
         if not taken:
             raise BadInput(f"There is no search of {task} in {storage} to resume: check --storage.")
         return storage / taken[max(taken)]
+    return find_named(storage, name)
+
+
+def find_named(storage: Path, name: str, option: str = "--name") -> Path:
+    """The folder of the search of that name, which was said as `option`.
+
+    Raises:
+        BadInput: there is none, or it is no name.
+    """
+    check_name(name, option)
     folder = storage / name
     if not (folder / JOURNAL).is_file():
         names = sorted(path.parent.name for path in storage.glob(f"*/{JOURNAL}"))
         known = f"; there are {', '.join(names)}" if names else ""
-        raise BadInput(f"There is no search named {name} in {storage}{known}: check --name.")
+        raise BadInput(f"There is no search named {name} in {storage}{known}: check {option}.")
     return folder
+
+
+def check_name(name: str, option: str = "--name") -> None:
+    """Refuse what could lead out of the storage folder.
+
+    Raises:
+        BadInput: the name has other signs than a search's may.
+    """
+    if not NAME.fullmatch(name):
+        raise BadInput(
+            f"{option} is {name!r}: use letters, digits, '-', '_' and '.', "
+            "beginning with a letter or digit."
+        )
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """Where a trial of the search in `folder` keeps its checkpoints and its model."""
+    return folder / "trials" / f"{number:04d}"
 
 
 def check_free(storage: Path, name: str | None) -> None:

@@ -16,6 +16,7 @@ from gsda.features import freeze
 from gsda.model import build_network, load_pretrained
 from gsda.recipes import default_backbone, recommend
 from gsda.tasks import BENCHMARKS, Task
+from tune import warmstart
 from tune.cluster import Share, check_device
 from tune.console import Console
 from tune.executor import Plan
@@ -54,9 +55,9 @@ def specify(task: Task, settings: Settings, console: Console) -> dict[str, Any]:
     base = _base(task, settings, n_classes, backbone)
     _check_weights(base, n_classes)
     freeze(Pair(source, target.images), base, data.cache, progress=console.preparing)
-    build_space(settings.chosen_fields, n_classes)
+    space = build_space(settings.chosen_fields, n_classes)
     known = BENCHMARKS.get(task.dataset)
-    return {
+    spec = {
         "task": str(task),
         "dataset": task.dataset,
         "data_title": known.title if known else f"images in {data.root}",
@@ -81,6 +82,9 @@ def specify(task: Task, settings: Settings, console: Console) -> dict[str, Any]:
         "said": _said(settings),
         "version": gsda.__version__,
     }
+    if settings.warm_start:
+        spec["warm"] = warmstart.describe(warmstart.read_earlier(task, settings), spec, space)
+    return spec
 
 
 def _tell_skipped(source: Domain, target: Domain, console: Console) -> None:

@@ -29,9 +29,9 @@ from gsda.oracle import Oracle
 from gsda.run import Run
 from gsda.tasks import Task
 from tune.failures import GPU_MEMORY, STORAGE, chain, classify, rule_of
+from tune.shelf import MODEL_FOLDER
 
 PAYLOAD = "payload"
-MODEL_FOLDER = "model"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,138 @@
+"""What MLflow gets at the end of a search, and later what it is still owed; without Ray."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune import environment
+
+environment.prepare()  # mlflow reads it when it is imported
+
+from gsda.errors import BadInput  # noqa: E402
+from gsda.tasks import Task  # noqa: E402
+from tune.choice import Choice, choose  # noqa: E402
+from tune.console import Console  # noqa: E402
+from tune.history import History, Trial  # noqa: E402
+from tune.journal import Event, Journal  # noqa: E402
+from tune.record import Mirror, first_line  # noqa: E402
+from tune.registry import Entry, Outcome, register  # noqa: E402
+from tune.settings import DONE, OWED  # noqa: E402
+from tune.shelf import JOURNAL, MODEL_FOLDER, trial_folder  # noqa: E402
+
+PATIENCE_S = 30.0
+# Between attempts to register: two searches that end at once find one database locked.
+PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Where the record of a search goes, and how.
+
+    Attributes:
+        promote: as of `registry.register`.
+    """
+
+    journal: Journal
+    mirror: Mirror
+    uri: str
+    promote: bool = False
+
+    def register(self, history: History, chosen: Choice) -> tuple[Outcome | None, str]:
+        """Hand the winner's model to the registry; without an outcome, the reason."""
+        best = chosen.model
+        folder = trial_folder(self.journal.path.parent, best.number) / MODEL_FOLDER
+        metric, value = chosen.comparable(history.spec)
+
+        def attempt() -> Outcome:
+            entry = Entry(
+                task=Task.parse(history.spec["task"]),
+                folder=folder,
+                run_id=self.mirror.run_of(best.number),
+                key=history.key(best.number),
+                metric=metric,
+                value=value,
+                data=history.spec["digest"],
+                oracle=best.value("oracle/target_accuracy"),
+            )
+            return register(entry, self.uri, self.promote)
+
+        outcome, trouble = _patiently(attempt)
+        if outcome is not None and not _is_told(self.journal.events, best, outcome):
+            self.journal.append(
+                "champion", trial=best.number, outcome=outcome.sentence, version=outcome.version
+            )
+        return outcome, trouble
+
+    def owed(self, trouble: str, model: bool = False) -> str:
+        """What MLflow has not got, and why; "" if it has all.
+
+        Args:
+            trouble: the reason, if something is known.
+            model: whether the best model is among it.
+        """
+        events = self.mirror.what_is_owed()
+        parts = [part for part in (events, "the best model" if model else "") if part]
+        if self.mirror.refused:
+            n, last = len(self.mirror.refused), self.mirror.refused[-1]
+            parts.append(f"{n} events that it refused for good, the last: {last}")
+        reason = trouble or self.mirror.trouble
+        return f"{' and '.join(parts)}{f': {reason}' if reason else ''}" if parts else ""
+
+
+def _patiently(attempt: Callable[[], Outcome]) -> tuple[Outcome | None, str]:
+    for pause in (*PAUSES_S, None):
+        try:
+            return attempt(), ""
+        except BadInput as error:  # a model that is damaged stays so
+            return None, str(error)
+        except Exception as error:  # whatever MLflow raises, the trials are done and stay done
+            trouble = first_line(error)
+        if pause is not None:
+            time.sleep(pause)
+    return None, trouble
+
+
+def _is_told(events: Sequence[Event], best: Trial, outcome: Outcome) -> bool:
+    """Whether the last word on the champion was this one."""
+    told = [event for event in events if event["event"] == "champion"]
+    return bool(told) and _same(told[-1], best, outcome)
+
+
+def _same(event: Mapping[str, object], best: Trial, outcome: Outcome) -> bool:
+    return (event["trial"], event["outcome"]) == (best.number, outcome.sentence)
+
+
+def is_over(events: Sequence[Event]) -> bool:
+    """Whether a search came to its end, not to an interruption."""
+    turns = [e["event"] for e in events if e["event"] in ("search", "resume", "pause", "done")]
+    return bool(turns) and turns[-1] == "done"
+
+
+def flush(folder: Path, uri: str, promote: bool, console: Console) -> int:
+    """Deliver what MLflow is owed of the search in `folder`, and run nothing; the exit code.
+
+    Raises:
+        BadInput: the journal is damaged, or a process drives the search.
+    """
+    journal = Journal(folder / JOURNAL)
+    mirror = Mirror(journal.path, uri)
+    try:
+        mirror.start()
+        return _flush(Delivery(journal, mirror, uri, promote), console)
+    finally:
+        mirror.stop()
+        journal.close()
+
+
+def _flush(delivery: Delivery, console: Console) -> int:
+    events = delivery.journal.events
+    history = History.of(events)
+    chosen = choose(history) if is_over(events) else None
+    outcome, trouble = None, ""
+    if delivery.mirror.settle(PATIENCE_S) and chosen is not None:
+        outcome, trouble = delivery.register(history, chosen)
+        delivery.mirror.settle(PATIENCE_S)
+    owed = delivery.owed(trouble, model=chosen is not None and outcome is None)
+    console.flushed(history, outcome, owed, is_over(events))
+    return OWED if owed else DONE
