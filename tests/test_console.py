@@ -166,10 +166,13 @@ def test_what_is_owed_is_told_with_its_cure(events: list[dict[str, Any]]) -> Non
     stream = io.StringIO()
     history = History.of(events)
     console = Console(stream, ["--tracking-uri", "http://mlflow:5000"])
-    console.finish(history, history.best(scene.METRIC), None, "connection refused", URI)
+    console.finish(history, history.best(scene.METRIC), None, "the best model: refused", URI)
     text = stream.getvalue()
-    assert "MLflow is owed a part of the record: connection refused" in text
-    assert "--tracking-uri http://mlflow:5000 --resume" in text
+    assert "MLflow is owed the best model: refused\n" in text
+    assert (
+        "  Deliver:  python tune/search.py --name scene --tracking-uri http://mlflow:5000" in text
+    )
+    assert "http://mlflow:5000 --flush\n" in text
     assert "Use:" not in text
 
 

@@ -1,6 +1,7 @@
 """The journal: what is in it survives anything but damage to the disk, and damage is noticed."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -159,3 +160,24 @@ def test_appended_events_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     journal.append("one")
     assert synced[before:] == [journal._file.fileno()]
     journal.close()
+
+
+def test_a_full_disk_tears_a_line_and_no_more(tmp_path: Path) -> None:
+    """A limit to the size of files stands for the disk; what was refused is not there later."""
+    journal = Journal(tmp_path / "journal.log")
+    journal.append("one", text="x" * 100)
+    size = journal.path.stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            journal.append("two", text="y" * 100)
+        journal.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert journal.path.stat().st_size == size + 20
+    again = Journal(journal.path)
+    assert [event["event"] for event in again.events] == ["one"]
+    again.append("three")
+    again.close()
+    assert [event["event"] for event in read_events(journal.path)[0]] == ["one", "three"]

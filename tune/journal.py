@@ -10,6 +10,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,9 @@ class Journal:
         return event
 
     def close(self) -> None:
-        """Let go of the file and its lock."""
-        self._file.close()
+        """Let go of the file and its lock; on a full disk what was refused before is so again."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def encode(event: Mapping[str, Any]) -> bytes:
