@@ -2,7 +2,7 @@
 
     python -m experiments.bench_search
 
-The images of glyph31/W2D are written as PNG files. A search of this package runs first; then the
+Images of glyph31/W2D are written as PNG files. A search of this package runs first; then the
 trials that stand in its journal, each to the step that it reached, with the same evaluations and
 checkpoints, are run again: in a bare loop in one process, and by Ray Tune with its defaults, where
 each trial is a function in a worker of its own that decodes its images. One trial at a time, the
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from gsda.bundle import save_bundle
@@ -62,22 +61,19 @@ class Cost:
     trials: float
 
 
-def write_images(folder: Path, at_most: int) -> None:
-    """The built-in letters as files, at most so many of a class of W, and of D, which is flat."""
+def write_images(folder: Path, n: int) -> None:
+    """At most `n` of the built-in letters of W, in folders of 31 classes, and of D, which is flat.
+
+    The classes are those of a count, not of the letters: nothing but time is measured.
+    """
     spec = DataSpec(None, folder / "drawn", 32)
-    source, target = load_domains(Task.parse("glyph31/W2D"), spec)
-    pixels = source.images.gather(np.arange(len(source)))
-    for label in np.unique(source.labels):
-        for number in np.flatnonzero(source.labels == label)[:at_most]:
-            _write(folder / "images" / "W" / f"{int(label):02d}", number, pixels[number])
-    pixels = target.images.gather(np.arange(len(target)))
-    for number in range(min(len(target), 31 * at_most)):
-        _write(folder / "images" / "D", number, pixels[number])
-
-
-def _write(folder: Path, number: int, pixels: NDArray[Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(folder / f"{number:04d}.png")
+    domains = load_domains(Task.parse("glyph31/W2D"), spec)
+    for name, images in zip("WD", (domain.images for domain in domains), strict=True):
+        pixels = images.gather(np.arange(min(n, len(images))))
+        for number, image in enumerate(pixels):
+            place = folder / "images" / name / (f"{number % 31:02d}" if name == "W" else "")
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(place / f"{number:04d}.png")
 
 
 def work_of(journal: Path) -> list[Work]:
@@ -233,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=6, help="searched, beside two references")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--evaluate-every", type=int, default=50)
-    parser.add_argument("--per-class", type=int, default=1000, help="images of each at most")
+    parser.add_argument("--images", type=int, default=1000, help="of a domain, at most")
     parser.add_argument("--quick", action="store_true", help="only to see that it runs")
     parser.add_argument("--arm", choices=tuple(ARMS), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -242,10 +238,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(ARMS[options.arm](options.folder)))
         return 0
     if options.quick:
-        options.trials, options.steps, options.evaluate_every, options.per_class = 1, 4, 2, 2
+        options.trials, options.steps, options.evaluate_every, options.images = 1, 4, 2, 62
     with tempfile.TemporaryDirectory(prefix="bench-search-") as place:
         folder = Path(place)
-        write_images(folder, options.per_class)
+        write_images(folder, options.images)
         costs = {
             "search": time_search(folder, options.trials, options.steps, options.evaluate_every)
         }

@@ -181,3 +181,9 @@ def test_a_full_disk_tears_a_line_and_no_more(tmp_path: Path) -> None:
     again.append("three")
     again.close()
     assert [event["event"] for event in read_events(journal.path)[0]] == ["one", "three"]
+
+
+def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "journal.log").mkdir()
+    with pytest.raises(BadInput, match=r"journal.log cannot be written \(Is a directory\): make"):
+        Journal(tmp_path / "journal.log")

@@ -27,11 +27,17 @@ class Journal:
         """Open or create, lock, and cut off a last line that a crash left unfinished.
 
         Raises:
-            BadInput: another process drives this search, or the file is damaged within.
+            BadInput: the file cannot be written, or is damaged within, or another process drives
+                this search.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = path.open("a+b")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b")
+        except OSError as error:
+            raise BadInput(
+                f"The journal {path} cannot be written ({error.strerror}): make it writable."
+            ) from error
         sync_folder(path.parent)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

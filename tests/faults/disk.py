@@ -6,7 +6,7 @@ from pathlib import Path
 from .rig import ONE_AT_A_TIME, TINY, Rig, outcome, scratch, show
 
 SEARCH = [*TINY, *ONE_AT_A_TIME, "--trials", "3", "--seed", "5"]
-SIZE, SPARE = 6 * 2**20, 40_000  # bytes of the disk, and what is left of them
+SIZE, SPARE = 64 * 2**20, 40_000  # bytes of the disk, and what is left of them
 
 
 def run(folder: Path, cache: Path | None = None) -> bool:

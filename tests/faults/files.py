@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import sys
+import time
 from pathlib import Path
 
-from .rig import ONE_AT_A_TIME, ROOT, SCRIPT, TINY, Rig, kill, outcome, scratch, show
+from .rig import ONE_AT_A_TIME, TINY, Rig, kill, outcome, scratch, show
 
 SEARCH = [*TINY, *ONE_AT_A_TIME, "--trials", "3", "--seed", "5"]
 RESUME = ["--task", TINY[1], "--name", "s", "--resume"]
@@ -23,7 +23,7 @@ def run(folder: Path, cache: Path | None = None) -> bool:
     sound = [
         _checkpoint(Rig(folder / "checkpoint", cache), whole, rows),
         _journal(Rig(folder / "journal", cache), whole, rows),
-        _read_only(folder / "read-only", cache, rows),
+        _read_only(Rig(folder / "read-only", cache), rows),
     ]
     show(rows)
     return all(sound)
@@ -77,26 +77,32 @@ def _tell(rig: Rig, whole: Rig, rows: list[Row], what: str, status: int, notes: 
     return not status and census.is_sound and same and bool(notes)
 
 
-def _read_only(folder: Path, cache: Path | None, rows: list[Row]) -> bool:
-    """A storage that belongs to somebody else; tried as nobody where we are root."""
-    folder.mkdir(mode=0o755)
-    words = [sys.executable, SCRIPT, *SEARCH, "--storage", str(folder / "searches")]
-    words += ["--tracking-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    who: dict[str, int] = {}
-    if os.geteuid() == 0:
-        who = {"user": 65534, "group": 65534}
-        for part in (folder, *folder.parents):
-            if part != Path("/tmp") and part.is_relative_to("/tmp"):
-                part.chmod(0o755)
-    else:
-        folder.chmod(0o555)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "HOME": "/tmp", "PYTHONWARNINGS": ""}
-    if cache is not None:
-        environment["GSDA_CACHE"] = str(cache)
-    done = subprocess.run(words, cwd="/", env=environment, capture_output=True, text=True, **who)
-    said = done.stderr.strip() or done.stdout.strip()
-    rows.append(["read-only storage", f"exit code {done.returncode}: {said}"])
-    return done.returncode == 2 and "cannot be kept in" in said and said.count("\n") == 0
+def _read_only(rig: Rig, rows: list[Row]) -> bool:
+    """A storage on a disk that is mounted read-only, which stops root, too; then a resume there."""
+    rig.folder.mkdir()
+    rig.storage.mkdir()
+    disk = ["mount", "-t", "tmpfs", "tmpfs", str(rig.storage)]
+    if subprocess.run(disk, stderr=subprocess.DEVNULL).returncode:
+        print("NO DISK CAN BE MOUNTED HERE: NOT TRIED WITH A READ-ONLY STORAGE")
+        return True
+    try:
+        process = rig.start(*SEARCH, "--name", "s")
+        rig.wait(process, lambda: rig.count("s", "report") >= 2)
+        kill(process)
+        time.sleep(5)  # until its workers are gone
+        subprocess.run(["mount", "-o", "remount,ro", str(rig.storage)], check=True)
+        sound = []
+        for what, options in (("new", [*SEARCH, "--name", "new"]), ("resumed", RESUME)):
+            status, said = rig.run(*options)
+            rows.append([f"read-only storage, {what}", f"exit code {status}: {said.strip()}"])
+            sound.append(status == 2 and "Read-only" in said and said.count("\n") == 1)
+        subprocess.run(["mount", "-o", "remount,rw", str(rig.storage)], check=True)
+        status, _ = rig.run(*RESUME)
+        census = rig.census("s")
+        rows += [["writable again", f"exit code {status}"], ["record", census]]
+        return all(sound) and not status and census.is_sound
+    finally:
+        subprocess.run(["umount", "-l", str(rig.storage)], check=False)
 
 
 def main() -> bool:

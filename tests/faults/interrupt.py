@@ -42,7 +42,8 @@ def _stop(rig: Rig, times: int, rows: list[list[object]]) -> bool:
     began = time.monotonic()
     for turn in range(times):
         if turn:
-            time.sleep(0.5)
+            time.sleep(1)
+            began = time.monotonic()
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate()
@@ -50,7 +51,9 @@ def _stop(rig: Rig, times: int, rows: list[list[object]]) -> bool:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     told = " / ".join(lines[-3:])
     rows.append([f"{times} x", f"exit code {process.returncode} after {took:.1f} s: {told}"])
-    return process.returncode == 75 and "--resume" in said and "Traceback" not in said
+    how = "Interrupted, " if times == 1 else "Stopped at once, "
+    told_how = how in said and "--resume" in said
+    return process.returncode == 75 and told_how and "Traceback" not in said
 
 
 def main() -> bool:

@@ -26,8 +26,11 @@ def run(folder: Path, cache: Path | None = None) -> bool:
         if workers:
             os.kill(random.choice(workers), signal.SIGKILL)
             killed += 1
-        until = time.monotonic() + EVERY_S
-        while process.poll() is None and time.monotonic() < until:
+        until, known = time.monotonic() + EVERY_S, rig.count("s", "report")
+        # Three faults without a report between them are the surroundings' fault: a search halts.
+        while process.poll() is None and (
+            time.monotonic() < until or rig.count("s", "report") <= known
+        ):
             time.sleep(0.1)
     process.communicate()
     took = time.monotonic() - began
