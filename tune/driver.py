@@ -94,10 +94,16 @@ def drive(prepared: Prepared, console: Console) -> Result:
     settings = prepared.settings
     if not _has_work(prepared):
         return _run(prepared, _open(prepared), _NOWHERE, console)
-    # The signal only once Ray is there: it takes SIGTERM for itself when it starts.
-    with connected(settings.address), _sigterm_as_interrupt():
-        wanted = share(settings.device, settings.cpus_per_trial, settings.gpus_per_trial)
-        return _run(prepared, _open(prepared), wanted, console)
+    result: Result | None = None
+    try:
+        # The signal only once Ray is there: it takes SIGTERM for itself when it starts.
+        with connected(settings.address), _sigterm_as_interrupt():
+            wanted = share(settings.device, settings.cpus_per_trial, settings.gpus_per_trial)
+            result = _run(prepared, _open(prepared), wanted, console)
+    except KeyboardInterrupt:  # again, while Ray goes: all has been said already
+        if result is None:
+            raise
+    return result
 
 
 def _has_work(prepared: Prepared) -> bool:

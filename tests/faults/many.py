@@ -2,37 +2,27 @@
 
 import os
 import signal
+import subprocess
 import time
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 from .rig import TASK, Rig, dice, scratch, show, tally, workers_of
 
 TRIALS, EVERY_S = 200, 5.0
-AT_ONCE = 4
+AT_ONCE, MOST_HALTS = 4, 20
 SEARCH = ["--task", TASK, "--steps", "2", "--evaluate-every", "1", "--batch-size", "2"]
 SEARCH += ["--trials", str(TRIALS - 2), "--max-failures", "20", "--seed", "5"]
+RESUME = ["--task", TASK, "--resume", "--max-failures", "20"]
 SEARCH += ["--cpus-per-trial", str((os.cpu_count() or 1) / AT_ONCE)]
 
 
 def run(folder: Path, cache: Path | None = None) -> bool:
     """The fault; True if nothing was lost."""
     rig = Rig(folder, cache)
-    process = rig.start(*SEARCH, "--name", "s")
-    random, killed, began = dice(3), 0, time.monotonic()
-    rig.wait(process, lambda: rig.count("s", "end") >= AT_ONCE)
-    while process.poll() is None:
-        workers = workers_of(process)
-        if workers:
-            os.kill(random.choice(workers), signal.SIGKILL)
-            killed += 1
-        until, known = time.monotonic() + EVERY_S, rig.count("s", "report")
-        # Three faults without a report between them are the surroundings' fault: a search halts.
-        while process.poll() is None and (
-            time.monotonic() < until or rig.count("s", "report") <= known
-        ):
-            time.sleep(0.1)
-    process.communicate()
+    began = time.monotonic()
+    killed, halts = _run_to_the_end(rig)
     took = time.monotonic() - began
     census, history = rig.census("s"), rig.history("s")
     ends = [event["time"] for event in rig.events("s") if event["event"] == "end"]
@@ -42,14 +32,46 @@ def run(folder: Path, cache: Path | None = None) -> bool:
         [
             ["many trials, workers killed", "result"],
             ["killed", f"{killed} workers, {rig.count('s', 'fault')} faults told"],
-            ["search", f"exit code {process.returncode} after {took:.0f} s"],
+            ["search", f"halted and resumed {halts} times, over after {took:.0f} s"],
             ["trials", tally([trial.state for trial in history.trials.values()])],
             ["trials per minute, by quarters of the search", ", ".join(pace)],
             ["record", census],
         ]
     )
     whole = len(history.trials) == TRIALS and census.is_sound
-    return process.returncode == 0 and whole and not history.in_state("FAILED")
+    return whole and not history.in_state("FAILED")
+
+
+def _run_to_the_end(rig: Rig) -> tuple[int, int]:
+    """Resume the search as often as it halts; how many workers were killed, and how many halts."""
+    random, killed, halts = dice(3), 0, -1
+    options, status = [*SEARCH, "--name", "s"], 75
+    while status == 75 and halts < MOST_HALTS:
+        process = rig.start(*options)
+        killed += _kill_now_and_then(rig, process, random)
+        said, _ = process.communicate()
+        status, halts = process.returncode, halts + 1
+        options = [*RESUME, "--name", "s"]
+    if status:
+        print(f"exit code {status}: {said[-1000:]}")
+    return killed, halts
+
+
+def _kill_now_and_then(rig: Rig, process: subprocess.Popen[str], random: Random) -> int:
+    """Kill one of the workers every few seconds, as long as the search runs."""
+    killed = 0
+    while process.poll() is None:
+        until, known = time.monotonic() + EVERY_S, rig.count("s", "report")
+        # Three faults without a report between them are the surroundings' fault: a search halts.
+        while process.poll() is None and (
+            time.monotonic() < until or rig.count("s", "report") <= known
+        ):
+            time.sleep(0.1)
+        workers = workers_of(process) if process.poll() is None else []
+        if workers:
+            os.kill(random.choice(workers), signal.SIGKILL)
+            killed += 1
+    return killed
 
 
 def main() -> bool:
