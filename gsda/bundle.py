@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from gsda.backbones import find_backbone
 from gsda.checkpoint import load_bytes, to_bytes
@@ -23,6 +24,7 @@ from gsda.data.transforms import (
     centre_crop,
     normalise,
 )
+from gsda.device import evaluation_batch
 from gsda.errors import BadCheckpoint, BadInput
 from gsda.files import write_atomically
 from gsda.model import Network
@@ -31,7 +33,7 @@ from gsda.version import __version__
 if TYPE_CHECKING:
     from gsda.run import Run
 
-MANIFEST, WEIGHTS = "manifest.json", "weights.pt"
+MANIFEST, WEIGHTS, SAFETENSORS = "manifest.json", "weights.pt", "model.safetensors"
 FORMAT = 1
 CHUNK = 64
 
@@ -76,6 +78,21 @@ class Predictor:
             image = image.resize((size, size), Image.Resampling.BILINEAR)
         return np.asarray(image)
 
+    def to(self, device: str) -> "Predictor":
+        """The same, computing on another device."""
+        self.network.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.network.parameters()).device
+
+    @property
+    def batch_size(self) -> int:
+        """Images that are well predicted at once."""
+        return evaluation_batch(self.device, self._entry.crop)
+
     @property
     def size(self) -> int:
         """Side of the images that `predict_sized` takes."""
@@ -92,10 +109,9 @@ class Predictor:
 
     def _probabilities(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         entry = self._entry
-        device = next(self.network.parameters()).device
         for batch in batches:
             with torch.inference_mode():
-                x = torch.from_numpy(np.ascontiguousarray(batch)).to(device)
+                x = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
                 _, z = self.network(normalise(centre_crop(x, entry.crop), entry.normalise))
                 yield torch.softmax(z, dim=1).cpu().numpy()
 
@@ -163,6 +179,19 @@ def save_bundle(folder: Path, network: Network, manifest: Mapping[str, Any]) -> 
     write_atomically(folder / MANIFEST, text.encode())
 
 
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    """E and C, from whichever form of them lies there.
+
+    Raises:
+        OSError: neither does. BadCheckpoint: damaged.
+    """
+    if (folder / WEIGHTS).exists() or not (folder / SAFETENSORS).exists():
+        return load_bytes((folder / WEIGHTS).read_bytes(), WEIGHTS)
+    from gsda.export import read_safetensors
+
+    return read_safetensors(folder / SAFETENSORS)
+
+
 def load_bundle(folder: Path) -> Predictor:
     """Read a model, executing nothing that lies in the folder.
 
@@ -171,7 +200,7 @@ def load_bundle(folder: Path) -> Predictor:
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        state = load_bytes((folder / WEIGHTS).read_bytes(), WEIGHTS)
+        state = _read_weights(folder)
     except OSError as error:
         raise BadInput(
             f"{folder} is no model: it needs {MANIFEST} and {WEIGHTS}, as a search leaves them."

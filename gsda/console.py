@@ -35,6 +35,10 @@ class Bar:
         line = f"{self._what} [{'#' * filled}{'.' * (WIDTH - filled)}] {done}/{self._total}{left}"
         print(f"\r\033[K{line}  {words}".rstrip(), end="", file=self.stream, flush=True)
 
+    def tell(self, done: int, _total: int) -> None:
+        """`show`, for what tells both numbers."""
+        self.show(done)
+
     def _left(self, done: int, now: float) -> str:
         fresh = done - self._first
         if fresh <= 0 or done >= self._total:

@@ -4,9 +4,10 @@ Metrics made here are called `oracle/...`; nothing that chooses accepts such a n
 """
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from gsda.data.domain import Domain
+from gsda.data.domain import Domain, Int64
 
 
 class Oracle:
@@ -30,3 +31,9 @@ class Oracle:
             "oracle/target_accuracy": float(right.mean()),
             "oracle/target_class_mean": float(np.mean(per_class)),
         }
+
+    def confusion(self, predicted: NDArray[np.integer], n_classes: int) -> Int64:
+        """Counts (r, r) of images of a class (row) that were taken for a class (column)."""
+        known = self._labels >= 0
+        pairs = self._labels[known] * n_classes + predicted[known]
+        return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)

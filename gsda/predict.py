@@ -1,20 +1,26 @@
-"""Predictions for files: find the model, decode, predict, write a table."""
+"""Predictions for files: find the model, decode, predict, write a table; some at a time."""
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from gsda.bundle import CHUNK, MANIFEST, Predictor, load_bundle
-from gsda.data.decoding import decode
+from gsda.bundle import MANIFEST, Predictor, load_bundle
+from gsda.data.atomic import replacing
+from gsda.data.decoding import decode, read_ahead
 from gsda.data.domain import UInt8
-from gsda.data.load import iterate_files
+from gsda.data.load import Progress
 from gsda.errors import BadInput
-from gsda.tracking import SQLITE, choose_tracking_uri, hide_password
+from gsda.tracking import check_database, choose_tracking_uri, hide_password
+
+SCHEMA = pa.schema([("file", pa.string()), ("class", pa.string()), ("confidence", pa.float32())])
 
 
 def find_model(address: str, tracking_uri: str | None = None) -> Predictor:
@@ -31,7 +37,7 @@ def find_model(address: str, tracking_uri: str | None = None) -> Predictor:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
     uri = choose_tracking_uri(tracking_uri)
-    _check_database(uri)
+    check_database(uri)
     import mlflow
 
     mlflow.set_tracking_uri(uri)
@@ -49,66 +55,83 @@ def find_model(address: str, tracking_uri: str | None = None) -> Predictor:
     return load_bundle(manifests[0].parent)
 
 
-def _check_database(uri: str) -> None:
-    """MLflow would make an empty database where there is none."""
-    path = Path(uri.removeprefix(SQLITE))
-    if uri.startswith(SQLITE) and not path.is_file():
-        raise BadInput(
-            f"There is no {path}: run this where the search ran, or name its --tracking-uri."
-        )
-
-
 def predict_files(
-    predictor: Predictor, paths: Sequence[Path], skip_bad: bool = False
-) -> tuple[pa.Table, list[str]]:
-    """Predictions for image files and for folders of them.
+    predictor: Predictor,
+    files: Sequence[Path],
+    bad: list[str],
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Predictions for image files, some at a time and in their order: rows of `SCHEMA`.
 
-    Returns:
-        A table of file, class, confidence; and a sentence for each file that was left out.
-
-    Raises:
-        BadInput: a path that is not there, or a file that cannot be read (unless `skip_bad`).
+    Args:
+        bad: a sentence is appended for each file that cannot be read.
+        progress: called with (files done, files in all).
     """
-    read: list[str] = []
-    bad: list[str] = []
-
-    def batches() -> Iterator[UInt8]:
-        batch: list[UInt8] = []
-        for path in iterate_files(paths):
-            try:
-                batch.append(decode(path, predictor.size))
-            except BadInput as error:
-                if not skip_bad:
-                    raise
-                bad.append(str(error))
-                continue
-            read.append(str(path))
-            if len(batch) == CHUNK:
-                yield np.stack(batch)
-                batch = []
-        if batch:
-            yield np.stack(batch)
-
-    classes, probabilities = predictor.predict_sized(batches())
-    confidence = probabilities.max(axis=1) if len(probabilities) else np.zeros(0, np.float32)
-    columns = {"file": read, "class": classes.tolist(), "confidence": confidence}
-    return pa.table(columns), bad
+    limit = batch_size or predictor.batch_size
+    names: list[str] = []
+    batch: list[UInt8] = []
+    with closing(read_ahead(partial(decode, size=predictor.size), files)) as decoded:
+        for done, (file, image) in enumerate(zip(files, decoded, strict=True), start=1):
+            if isinstance(image, BadInput):
+                bad.append(str(image))
+            else:
+                names.append(str(file))
+                batch.append(image)
+            if len(batch) == limit:
+                yield _rows(predictor, names, batch)
+                names, batch = [], []
+            if progress is not None:
+                progress(done, len(files))
+    if batch:
+        yield _rows(predictor, names, batch)
 
 
-def write_table(table: pa.Table, output: Path | None) -> None:
-    """CSV or Parquet by the file's extension; CSV on standard output without a file.
+def _rows(predictor: Predictor, names: list[str], batch: list[UInt8]) -> pa.RecordBatch:
+    classes, p = predictor.predict_sized([np.stack(batch)])
+    columns = [names, classes.tolist(), p.max(axis=1)]
+    return pa.record_batch([pa.array(column) for column in columns], schema=SCHEMA)
+
+
+Write = Callable[[pa.RecordBatch], None]
+
+
+@contextmanager
+def table_writer(output: Path | None, form: str, width: int = 0) -> Iterator[Write]:
+    """What writes rows as they come; a file is there when all went well, and not before.
+
+    Args:
+        output: None for standard output.
+        form: "csv", "parquet", or "table" for the eye.
+        width: of the longest class name, for the table.
 
     Raises:
         BadInput: the file cannot be written.
     """
     if output is None:
-        csv.write_csv(table, sys.stdout.buffer)
+        with _opened(sys.stdout.buffer, form, width) as write:
+            yield write
         sys.stdout.flush()
         return
     try:
-        if output.suffix == ".parquet":
-            parquet.write_table(table, output)
-        else:
-            csv.write_csv(table, output)
+        with replacing(output) as file, _opened(file, form, width) as write:
+            yield write
     except OSError as error:
         raise BadInput(f"{output} cannot be written ({error}): choose another --output.") from error
+
+
+@contextmanager
+def _opened(file: Any, form: str, width: int) -> Iterator[Write]:
+    if form == "table":
+        yield lambda rows: _write_lines(file, rows, width)
+        return
+    kind = csv.CSVWriter if form == "csv" else parquet.ParquetWriter
+    with kind(file, SCHEMA) as writer:
+        yield writer.write_batch
+
+
+def _write_lines(file: Any, rows: pa.RecordBatch, width: int) -> None:
+    for row in rows.to_pylist():
+        line = f"{row['class']:<{width}}  {100 * row['confidence']:5.1f}%  {row['file']}\n"
+        file.write(line.encode())
+    file.flush()

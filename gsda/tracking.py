@@ -39,3 +39,16 @@ def choose_tracking_uri(said: str | None) -> str:
 def hide_password(uri: str) -> str:
     """The address without a user's name and password, fit for a screen."""
     return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def check_database(uri: str) -> None:
+    """Refuse an SQLite file that is not there: MLflow would make an empty one.
+
+    Raises:
+        BadInput: it is not there.
+    """
+    path = Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and not path.is_file():
+        raise BadInput(
+            f"There is no {path}: run this where the search ran, or name its --tracking-uri."
+        )

@@ -2,17 +2,19 @@
 
 import csv
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from gsda.bundle import CHUNK, load_bundle, save_bundle
+from gsda.bundle import CHUNK, Predictor, load_bundle, save_bundle
 from gsda.cli import main
 from gsda.data.decoding import decode
 from gsda.model import build_network
@@ -104,28 +106,108 @@ def test_more_images_than_one_batch(model: Path, tmp_path: Path, capsys: Capture
     assert_same(read_csv(capsys.readouterr().out), expected(model, sorted(folder.iterdir())))
 
 
-def test_a_corrupt_file_is_named(model: Path, pictures: Path, capsys: Capture) -> None:
-    (pictures / "3.png").write_bytes(b"no image")
-    assert main(["predict", str(model), str(pictures)]) == 2
-    assert str(pictures / "3.png") in refusal(capsys)
-
-
-def test_a_corrupt_file_is_skipped_if_told(model: Path, pictures: Path, capsys: Capture) -> None:
-    (pictures / "3.png").write_bytes(b"no image")
-    assert main(["predict", str(model), str(pictures), "--skip-bad-images"]) == 0
+def test_corrupt_files_are_named_at_the_end_and_stop_nothing(
+    model: Path, pictures: Path, capsys: Capture
+) -> None:
+    for name in ("1.png", "3.png"):
+        (pictures / name).write_bytes(b"no image")
+    assert main(["predict", str(model), str(pictures)]) == 1
     out, err = capsys.readouterr()
-    assert err.startswith("gsda: skipped: ")
-    assert str(pictures / "3.png") in err
-    files = sorted(p for p in pictures.rglob("*.*g") if p.name != "3.png")
+    first, second = err.splitlines()
+    assert first.startswith(f"gsda: skipped: {pictures / '1.png'} cannot be read as an image")
+    assert second.startswith(f"gsda: skipped: {pictures / '3.png'} cannot be read as an image")
+    files = sorted(p for p in pictures.rglob("*.*g") if p.name not in ("1.png", "3.png"))
     assert_same(read_csv(out), expected(model, files))
+    assert main(["predict", str(model), str(pictures), "--skip-bad-images"]) == 0
+    assert capsys.readouterr() == (out, err)
 
 
 def test_only_corrupt_files_leave_an_empty_table(
     model: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
-    assert main(["predict", str(model), str(tmp_path / "bad.png"), "--skip-bad-images"]) == 0
+    assert main(["predict", str(model), str(tmp_path / "bad.png")]) == 1
     assert read_csv(capsys.readouterr().out) == []
+
+
+def test_a_table_for_the_eye(model: Path, pictures: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["predict", str(model), str(pictures), "--format", "table"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    width = max(map(len, CLASSES))
+    wanted = expected(model, sorted(p for p in pictures.rglob("*.*g")))
+    assert lines == [f"{name:<{width}}  {100 * p:5.1f}%  {file}" for file, name, p in wanted]
+    output = tmp_path / "out.txt"
+    assert main(["predict", str(model), str(pictures), "--output", str(output)]) == 0
+    assert output.read_text(encoding="utf-8").splitlines() == lines
+
+
+@pytest.mark.parametrize("size", ["1", "3", "100"])
+def test_rows_come_in_batches_and_in_order(
+    size: str, model: Path, pictures: Path, capsys: Capture
+) -> None:
+    batches: list[int] = []
+
+    def counted(self: Predictor, parts: list[Any]) -> Any:
+        batches.extend(len(part) for part in parts)
+        return predict_sized(self, parts)
+
+    predict_sized = Predictor.predict_sized
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Predictor, "predict_sized", counted)
+        assert main(["predict", str(model), str(pictures), "--batch-size", size]) == 0
+    assert max(batches) <= int(size)
+    assert sum(batches) == 7
+    rows = read_csv(capsys.readouterr().out)
+    assert_same(rows, expected(model, sorted(p for p in pictures.rglob("*.*g"))))
+
+
+def test_an_output_is_whole_or_not_there(
+    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gsda.predict._rows", interrupted)
+    (tmp_path / "out.csv").write_text("as before")
+    arguments = ["predict", str(model), str(pictures), "--output", str(tmp_path / "out.csv")]
+    assert main(arguments) == 130
+    assert capsys.readouterr().err == "\ngsda: Stopped.\n"
+    assert (tmp_path / "out.csv").read_text() == "as before"
+    assert not list(tmp_path.glob("out.csv.*"))
+
+
+def test_mistakes_are_answered_before_torch_is_loaded(model: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from gsda.cli import main\n"
+        "for words in sys.argv[1:]:\n"
+        "    try: status = main(words.split())\n"
+        "    except SystemExit as error: status = error.code\n"
+        "    assert status == 2, words\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert 'mlflow' not in sys.modules"
+    )
+    mistakes = [
+        "predict gone x.png",
+        f"predict {model} gone",
+        f"predict {model} . --output x.doc",
+        f"predict {model} . --batch-size 0",
+        "predict models:/x@champion x.png",
+        f"evaluate {model} --data gone",
+        f"evaluate {model} --data . --domain glyph31/D",
+        f"export {model} {model} --format onnx",
+        f"export {model} out --format pickle",
+        "no-such-command",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *mistakes],
+        cwd=tmp_path,
+        env=dict(os.environ) | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == len(mistakes)
+    assert all(line.startswith("gsda: ") for line in done.stderr.splitlines())
 
 
 def test_paths_that_are_not_there(model: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -141,10 +223,10 @@ def test_a_model_that_is_not_there(tmp_path: Path, pictures: Path, capsys: Captu
     assert "gone is no model: it needs manifest.json" in refusal(capsys)
 
 
-@pytest.mark.parametrize("name", ["out.txt", "out", "out.csv.gz"])
+@pytest.mark.parametrize("name", ["out.doc", "out", "out.csv.gz"])
 def test_outputs_of_another_kind(name: str, tmp_path: Path, capsys: Capture) -> None:
     assert main(["predict", "model", "x.png", "--output", str(tmp_path / name)]) == 2
-    assert "name a .csv or a .parquet file" in refusal(capsys)
+    assert "name a .csv, a .parquet or a .txt file" in refusal(capsys)
 
 
 def test_an_output_that_cannot_be_written(model: Path, pictures: Path, capsys: Capture) -> None:

@@ -1,12 +1,16 @@
 """Decode one image file: any format, mode and orientation to an upright RGB square."""
 
+import os
 import stat
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from gsda.data.domain import UInt8
 from gsda.errors import BadInput
 
+T = TypeVar("T")
 MAX_PIXELS = 400_000_000
 HUGE = 32_000_000
 """Pixels (after a JPEG was decoded at reduced size) over which memory is bounded by strips."""
@@ -41,13 +46,7 @@ def decode(path: Path, size: int) -> UInt8:
     """
     try:
         _check_file(path)
-        with _own_limits(), Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(
-                    f"{image.width} x {image.height} pixels, "
-                    f"over the limit of {MAX_PIXELS // 10**6} megapixels"
-                )
-            return _square(image, size)
+        return _decode(path, size)
     except MemoryError:
         raise
     except Exception as error:
@@ -55,6 +54,58 @@ def decode(path: Path, size: int) -> UInt8:
             f"{path} cannot be read as an image ({_reason(error)}): "
             "remove it, or pass --skip-bad-images."
         ) from error
+
+
+def decode_bytes(content: bytes, name: str, size: int) -> UInt8:
+    """The same for the bytes of an image file, which `name` stands for in messages.
+
+    Raises:
+        BadInput: as `decode`.
+    """
+    try:
+        return _decode(BytesIO(content), size)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise BadInput(
+            f"{name} cannot be read as an image ({_reason(error)}): send the bytes of a file."
+        ) from error
+
+
+def read_ahead(
+    read: Callable[[Path], T], paths: Iterable[Path]
+) -> Generator[T | BadInput, None, None]:
+    """`read(path)` for each path, in order, done some ahead by a thread for each core.
+
+    A file that cannot be read gives the `BadInput` that says so, and is no end.
+    """
+    threads = os.cpu_count() or 1
+    waiting = iter(paths)
+    ahead: deque[Future[T]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        while True:
+            while len(ahead) < 4 * threads and (path := next(waiting, None)) is not None:
+                ahead.append(pool.submit(read, path))
+            if not ahead:
+                return
+            try:
+                content: T | BadInput = ahead.popleft().result()
+            except BadInput as error:
+                content = error
+            yield content
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode(file: Path | BinaryIO, size: int) -> UInt8:
+    with _own_limits(), Image.open(file, formats=_FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(
+                f"{image.width} x {image.height} pixels, "
+                f"over the limit of {MAX_PIXELS // 10**6} megapixels"
+            )
+        return _square(image, size)
 
 
 def _check_file(path: Path) -> None:

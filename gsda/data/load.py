@@ -3,15 +3,14 @@
 import hashlib
 import json
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gsda.data.decoding import decode
+from gsda.data.decoding import decode, read_ahead
 from gsda.data.digits import find_raw, read_raw
 from gsda.data.domain import Domain, Pair, UInt8, restrict
 from gsda.data.folders import images_below, is_folder, scan, task_listings
@@ -203,30 +202,23 @@ def iterate_files(paths: Sequence[Path]) -> list[Path]:
 def _decoded(
     listing: Listing, size: int, skipped: list[str] | None, progress: Progress | None
 ) -> Generator[Row, None, None]:
-    """Rows in the listing's order, decoded some ahead by a thread for each core.
+    """Rows in the listing's order.
 
     Files that cannot be read are appended to `skipped`, unless that is None.
     """
-    threads, total = os.cpu_count() or 1, len(listing)
-    waiting = iter(listing.files)
-    ahead: deque[Future[tuple[UInt8, str]]] = deque()
-    pool = ThreadPoolExecutor(threads)
-    try:
-        for done, (name, label) in enumerate(listing.files, start=1):
-            while len(ahead) < 4 * threads and (file := next(waiting, None)):
-                ahead.append(pool.submit(_decode_and_hash, listing.root / file[0], size))
-            try:
-                image, source = ahead.popleft().result()
-            except BadInput:
-                if skipped is None:
-                    raise
-                skipped.append(name)
+    total = len(listing)
+    files = (listing.root / name for name, _ in listing.files)
+    with closing(read_ahead(partial(_decode_and_hash, size=size), files)) as found:
+        pairs = zip(listing.files, found, strict=True)
+        for done, ((name, label), content) in enumerate(pairs, start=1):
+            if not isinstance(content, BadInput):
+                yield Row(name, label, *content)
+            elif skipped is None:
+                raise content
             else:
-                yield Row(name, label, image, source)
+                skipped.append(name)
             if progress is not None:
                 progress(done, total)
-    finally:
-        pool.shutdown(cancel_futures=True)
     if skipped and len(skipped) == total:
         raise BadInput(
             f"None of the {total} images in {listing.root} can be read: "
