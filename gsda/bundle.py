@@ -4,6 +4,7 @@ The folder holds `weights.pt` (E and C) and `manifest.json` (classes, transform,
 is from, and by what it was chosen). `gsda.export` writes the weights as safetensors, too.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -174,22 +175,44 @@ def save_bundle(folder: Path, network: Network, manifest: Mapping[str, Any]) -> 
         manifest: JSON values; must name `classes`, `backbone` and `bottleneck`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, to_bytes(network.state_dict()))
-    text = json.dumps({"format": FORMAT} | dict(manifest), indent=2, ensure_ascii=False)
+    weights = to_bytes(network.state_dict())
+    write_atomically(folder / WEIGHTS, weights)
+    about = {"format": FORMAT, "sha256": _digest(weights)}
+    text = json.dumps(about | dict(manifest), indent=2, ensure_ascii=False)
     write_atomically(folder / MANIFEST, text.encode())
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
+def _read_weights(folder: Path, digest: str) -> dict[str, Tensor]:
     """E and C, from whichever form of them lies there.
+
+    Args:
+        digest: SHA-256 of `weights.pt` by the manifest, "" where it is not known.
 
     Raises:
         OSError: neither does. BadCheckpoint: damaged.
     """
     if (folder / WEIGHTS).exists() or not (folder / SAFETENSORS).exists():
-        return load_bytes((folder / WEIGHTS).read_bytes(), WEIGHTS)
+        content = (folder / WEIGHTS).read_bytes()
+        if digest not in ("", _digest(content)):
+            raise BadCheckpoint(f"{WEIGHTS} is not what {MANIFEST} says")
+        return load_bytes(content, WEIGHTS)
     from gsda.export import read_safetensors
 
     return read_safetensors(folder / SAFETENSORS)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def bundle_step(folder: Path) -> int | None:
+    """The step of the training that a model is of; None if the model is not whole."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        whole = manifest["sha256"] == _digest((folder / WEIGHTS).read_bytes())
+        return int(manifest["step"]) if whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def load_bundle(folder: Path) -> Predictor:
@@ -200,7 +223,8 @@ def load_bundle(folder: Path) -> Predictor:
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        state = _read_weights(folder)
+        digest = manifest.get("sha256", "") if isinstance(manifest, dict) else ""
+        state = _read_weights(folder, digest)
     except OSError as error:
         raise BadInput(
             f"{folder} is no model: it needs {MANIFEST} and {WEIGHTS}, as a search leaves them."

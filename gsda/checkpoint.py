@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,21 +23,26 @@ def to_bytes(state: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def save_step(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write the checkpoint of a step, its hash in its name, and drop all but the last two."""
+def save_step(folder: Path, step: int, state: dict[str, Any], keep: Collection[int] = ()) -> Path:
+    """Write the checkpoint of a step, its hash in its name; drop all but the last two.
+
+    Args:
+        keep: further steps whose checkpoints stay.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     content = to_bytes(state)
     path = folder / f"step-{step:09d}.{_digest(content)}.pt"
     write_atomically(path, content)
-    _prune(folder, path)
+    _prune(folder, path, keep)
     return path
 
 
-def _prune(folder: Path, latest: Path) -> None:
+def _prune(folder: Path, latest: Path, keep: Collection[int]) -> None:
     """Keep `latest` and the one before it; of later steps there are only damaged ones."""
     earlier = [path for path in _newest_first(folder) if _step(path) < _step(latest)]
     for path in _newest_first(folder):
-        if path != latest and path not in earlier[: KEEP - 1]:
+        kept = path in earlier[: KEEP - 1] or (path in earlier and _step(path) in keep)
+        if path != latest and not kept:
             path.unlink(missing_ok=True)
 
 
@@ -56,6 +61,18 @@ def load_newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     return None, complaints
 
 
+def load_step(folder: Path, step: int) -> dict[str, Any]:
+    """The checkpoint of one step.
+
+    Raises:
+        BadCheckpoint: there is none that is sound.
+    """
+    for path in _newest_first(folder):
+        if _step(path) == step:
+            return read(path)
+    raise BadCheckpoint(f"there is no checkpoint of step {step}")
+
+
 def read(path: Path) -> dict[str, Any]:
     """The content of a checkpoint that `save_step` wrote.
 
@@ -63,7 +80,10 @@ def read(path: Path) -> dict[str, Any]:
         BadCheckpoint: its hash is not the one in its name, or it cannot be read.
     """
     match = _NAME.fullmatch(path.name)
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadCheckpoint(f"checkpoint {path.name} cannot be read: {error.strerror}") from error
     if match is None or _digest(content) != match.group(2):
         raise BadCheckpoint(f"checkpoint {path.name} is damaged")
     return load_bytes(content, path.name)

@@ -1,5 +1,6 @@
 """A model as a folder."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,16 @@ import torch
 from PIL import Image
 
 from gsda import checkpoint
-from gsda.bundle import CHUNK, MANIFEST, WEIGHTS, Predictor, load_bundle, save_bundle
+from gsda.bundle import (
+    CHUNK,
+    MANIFEST,
+    WEIGHTS,
+    Predictor,
+    amend_manifest,
+    bundle_step,
+    load_bundle,
+    save_bundle,
+)
 from gsda.errors import BadInput
 from gsda.model import build_network
 
@@ -35,7 +45,8 @@ def images(n: int, height: int = 32, width: int = 32) -> Any:
 def test_a_model_comes_back_as_it_was(folder: Path) -> None:
     predictor = load_bundle(folder)
     assert predictor.classes == ("mug", "Öl", "pen")
-    assert predictor.manifest == {"format": 1} | MANIFEST_OF
+    about = {"format": 1, "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()}
+    assert predictor.manifest == about | MANIFEST_OF
     assert predictor.size == 32
     ours, before = predictor.network.state_dict(), build_network("cnn", 3, 8, 0).state_dict()
     assert all(torch.equal(ours[name], before[name]) for name in before)
@@ -145,8 +156,32 @@ def test_weights_that_do_not_fit_the_manifest(change: dict[str, Any], folder: Pa
         load_bundle(folder)
 
 
+def swap(folder: Path, content: bytes) -> None:
+    """Put other weights in, with the hash that they have."""
+    (folder / WEIGHTS).write_bytes(content)
+    amend_manifest(folder, sha256=hashlib.sha256(content).hexdigest())
+
+
+def test_weights_of_another_model(folder: Path, tmp_path: Path) -> None:
+    amend_manifest(folder, step=6)
+    assert bundle_step(folder) == 6
+    save_bundle(tmp_path / "other", build_network("cnn", 3, 8, 1), MANIFEST_OF)
+    (tmp_path / "other" / WEIGHTS).replace(folder / WEIGHTS)
+    with pytest.raises(BadInput, match=r"is damaged \(weights.pt is not what manifest.json says\)"):
+        load_bundle(folder)
+    assert bundle_step(folder) is None
+    assert bundle_step(tmp_path / "gone") is None
+
+
+def test_models_without_a_hash_are_older_and_load(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    del manifest["sha256"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    assert load_bundle(folder).classes == ("mug", "Öl", "pen")
+
+
 def test_weights_that_are_none(folder: Path) -> None:
-    (folder / WEIGHTS).write_bytes(checkpoint.to_bytes([1, 2]))
+    swap(folder, checkpoint.to_bytes([1, 2]))
     with pytest.raises(BadInput, match=r"do not fit its manifest\.json"):
         load_bundle(folder)
 
@@ -158,8 +193,8 @@ def test_nothing_in_the_folder_is_executed(folder: Path, tmp_path: Path) -> None
         def __reduce__(self) -> Any:
             return (Path.touch, (mark,))
 
-    torch.save({"C.weight": Trap()}, folder / WEIGHTS)
-    with pytest.raises(BadInput, match="is damaged"):
+    swap(folder, checkpoint.to_bytes({"C.weight": Trap()}))
+    with pytest.raises(BadInput, match=r"is damaged .*cannot be read"):
         load_bundle(folder)
     assert not mark.exists()
 

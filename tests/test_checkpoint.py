@@ -45,6 +45,36 @@ def test_the_newest_is_loaded_and_two_are_kept(tmp_path: Path) -> None:
     assert complaints == []
 
 
+def test_steps_to_keep_stay_beside_the_last_two(tmp_path: Path) -> None:
+    checkpoint.save_step(tmp_path, 1, state(1))
+    for step in (2, 3, 4):
+        checkpoint.save_step(tmp_path, step, state(step), keep=[1])
+    assert [int(name[5:14]) for name in files(tmp_path)] == [1, 3, 4]
+    checkpoint.save_step(tmp_path, 5, state(5), keep=[5])
+    assert [int(name[5:14]) for name in files(tmp_path)] == [4, 5]
+    assert checkpoint.load_step(tmp_path, 4)["step"] == 4
+    with pytest.raises(BadCheckpoint, match="there is no checkpoint of step 1"):
+        checkpoint.load_step(tmp_path, 1)
+
+
+def test_a_checkpoint_that_vanishes_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, newer = save(tmp_path, 1, 2)
+    read_bytes = Path.read_bytes
+
+    def vanished(path: Path) -> bytes:
+        if path == newer:
+            raise FileNotFoundError(2, "No such file or directory")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", vanished)
+    loaded, complaints = checkpoint.load_newest(tmp_path)
+    assert loaded is not None
+    assert loaded["step"] == 1
+    assert complaints == [f"checkpoint {newer.name} cannot be read: No such file or directory"]
+
+
 def test_no_checkpoint_is_no_complaint(tmp_path: Path) -> None:
     assert checkpoint.load_newest(tmp_path / "nowhere") == (None, [])
     (tmp_path / "notes.txt").write_text("not a checkpoint")

@@ -396,6 +396,43 @@ def test_checkpoints_go_when_a_trial_ends_and_stay_until_then(tmp_path: Path) ->
     progress.journal.close()
 
 
+def test_of_a_trial_that_has_ended_only_the_model_remains(tmp_path: Path) -> None:
+    """However it ended, and though the driver was killed before it could clear up."""
+    progress = scene.resume(scene.begin(tmp_path))
+    for number in range(3):
+        progress.start(progress.next_trial())
+        save_step(progress.folder_of(number), 2, {"x": 1})
+        (progress.folder_of(number) / "model").mkdir()
+    progress.report(0, Report(2, {}, 1.0, False, failure="loss/C became nan"))
+    for _ in range(progress.plan.max_failures + 1):
+        progress.fault(1, "its worker died")
+    assert progress.history.trials[1].state == FAILED
+    progress.journal.append("end", trial=2, state=PRUNED, reason="")  # and killed at this moment
+    progress.journal.close()
+    again = scene.resume(Journal(progress.journal.path))
+    assert list(tmp_path.rglob("*.pt")) == []
+    assert len(list(tmp_path.rglob("model"))) == 3
+    again.journal.close()
+
+
+def test_the_best_step_can_stand_for_a_trial(tmp_path: Path) -> None:
+    journal = scene.begin(tmp_path)
+    journal.events[0]["spec"]["select"] = "best"
+    progress = scene.resume(journal)
+    progress.start(progress.next_trial())
+    order = progress.start(progress.next_trial())
+    assert (order.metric, order.select) == (scene.METRIC, "best")
+    for step, score, accuracy in ((2, 0.5, 0.1), (4, 0.7, 0.3), (6, 0.6, 0.4)):
+        metrics = {scene.METRIC: score, "oracle/target_accuracy": accuracy}
+        progress.report(1, Report(step, metrics, 1.0, step == 6))
+    trial = progress.history.trials[1]
+    assert (trial.picked, trial.value(scene.METRIC)) == (4, 0.7)
+    assert trial.value("oracle/target_accuracy") == 0.3
+    assert journal.events[-1]["picks"] == {"last": 6, "best": 4, "oracle": 6}
+    assert progress.history.best(scene.METRIC) is trial
+    journal.close()
+
+
 def test_the_listener_hears_of_every_event_after_it_was_written(tmp_path: Path) -> None:
     journal = scene.begin(tmp_path, trials=1)
     heard: list[str] = []

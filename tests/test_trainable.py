@@ -12,7 +12,7 @@ import torch
 from gsda.bundle import load_bundle
 from gsda.errors import BadInput
 from gsda.run import Run
-from tune.failures import BAD_DATA, ERROR, GPU_MEMORY, NON_FINITE, STORAGE
+from tune.failures import BAD_CHECKPOINT, BAD_DATA, ERROR, GPU_MEMORY, NON_FINITE, STORAGE
 from tune.shelf import MODEL_FOLDER
 from tune.trainable import PAYLOAD, Order, Report, RunTrainable
 
@@ -31,10 +31,12 @@ def make(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 
 
 def order(cache: Path, folder: Path, known: tuple[int, ...] = (), **changes: Any) -> Order:
+    of_order = {name: changes.pop(name) for name in ("metric", "select") if name in changes}
     config = scene.small_config(n_groups=3, tau=0.05, **changes).to_dict()
     data = scene.data_spec(cache)
     digest = scene.data_digest(cache)
-    return Order(3, scene.TASK, data, digest, config, str(folder), "cpu", threads=1, known=known)
+    told = Order(3, scene.TASK, data, digest, config, str(folder), "cpu", threads=1, known=known)
+    return replace(told, **of_order)
 
 
 def tell(trainable: RunTrainable) -> Report:
@@ -153,6 +155,60 @@ def test_a_damaged_newest_checkpoint_falls_back(how: str, make: Make, tmp_path: 
     assert same_weights(tmp_path / "whole", tmp_path / "cut")
 
 
+def scores(reports: list[Report], metric: str) -> list[float]:
+    return [report.metrics[metric] for report in reports]
+
+
+@pytest.fixture
+def falling(make: Make) -> str:
+    """A metric that is largest at an inner step of the trial, so that the last is not picked."""
+    reports = all_reports(make("probe", steps=10))
+    for metric in reports[0].metrics:
+        values = scores(reports, metric)
+        if 0 < values.index(max(values)) < 2:  # older than the last two checkpoints
+            return metric
+    raise AssertionError("all metrics rise")
+
+
+def test_the_model_of_the_best_step(make: Make, falling: str, tmp_path: Path) -> None:
+    whole = all_reports(make("a", steps=10, metric=falling, select="best"))
+    best = max(whole, key=lambda report: report.metrics[falling]).step
+    assert best < 6
+    manifest = load_bundle(tmp_path / "a" / MODEL_FOLDER).manifest
+    assert manifest["step"] == best
+    kept = sorted(int(path.name[5:14]) for path in (tmp_path / "a").glob("*.pt"))
+    assert kept == [best, 8, 10]
+    # it is the model that was there at that step
+    short = make("b", steps=10)
+    while tell(short).step < best:
+        pass
+    ours, theirs = short._run.network.state_dict(), weights(tmp_path / "a")
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_killed_before_the_model_was_kept(make: Make, falling: str, tmp_path: Path) -> None:
+    all_reports(make("a", steps=10, metric=falling, select="best"))
+    before = weights(tmp_path / "a")
+    (tmp_path / "a" / MODEL_FOLDER / "manifest.json").unlink()
+    again = all_reports(make("a", known=(2, 4, 6, 8, 10), steps=10, metric=falling, select="best"))
+    assert again[-1].finished
+    after = weights(tmp_path / "a")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_damaged_best_checkpoint_begins_again(make: Make, falling: str, tmp_path: Path) -> None:
+    trainable = make("a", steps=10, metric=falling, select="best")
+    told = [tell(trainable) for _ in range(4)]
+    min((tmp_path / "a").glob("step-*.pt")).write_bytes(b"gone")
+    report = tell(trainable)
+    assert report.cause == BAD_CHECKPOINT
+    assert report.fault.endswith("is damaged, and it was the best; beginning again")
+    known = tuple(r.step for r in told)
+    again = all_reports(make("a", known, steps=10, metric=falling, select="best"))
+    assert [r.step for r in again] == [2, 4, 6, 8, 10]
+    assert load_bundle(tmp_path / "a" / MODEL_FOLDER).manifest["step"] in (4, 6)
+
+
 def test_without_a_sound_checkpoint_it_begins_again(make: Make, tmp_path: Path) -> None:
     whole = all_reports(make("whole"))
     tell(make("cut"))
@@ -244,7 +300,7 @@ def test_a_full_disk_is_a_matter_of_storage(
 ) -> None:
     trainable = make("a")
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "somewhere/step.pt")
 
     monkeypatch.setattr("tune.trainable.save_step", full)

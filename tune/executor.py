@@ -93,6 +93,8 @@ class Progress:
         for number, verdict in undecided.items():
             if self.history.trials[number].state == OPEN:
                 self._end(number, verdict)
+        for trial in self.history.ended:  # a kill may have come between the end and this
+            checkpoint.clear(self.folder_of(trial.number))
         for trial in self.history.in_state(OPEN):
             if max(trial.reports, default=0) >= trial.steps:
                 self._end(trial.number, COMPLETE)
@@ -180,6 +182,8 @@ class Progress:
             device=plan.share.device,
             threads=max(1, int(plan.share.cpus)),
             known=tuple(trial.reports),
+            metric=trial.metric,
+            select=trial.select,
         )
 
     def folder_of(self, number: int) -> Path:
@@ -237,7 +241,9 @@ class Progress:
             self._end(number, FAILED, reason, cause)
 
     def _end(self, number: int, state: str, reason: str = "", cause: str = "") -> None:
-        known = {"cause": cause} if cause else {}
+        trial = self.history.trials[number]
+        known: dict[str, Any] = {"cause": cause} if cause else {}
+        known |= {"picks": trial.picks} if trial.reports else {}
         self._record("end", trial=number, state=state, reason=reason, **known)
         self.running.discard(number)
         checkpoint.clear(self.folder_of(number))

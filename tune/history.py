@@ -6,6 +6,7 @@ from typing import Any
 
 from tune.failures import ERROR, rule_of
 from tune.journal import Event
+from tune.picks import LAST, all_picks, pick
 
 OPEN, COMPLETE, PRUNED, FAILED = "OPEN", "COMPLETE", "PRUNED", "FAILED"
 SOURCE_ONLY, PAPER, SEARCHED = "source-only", "paper", "searched"
@@ -30,6 +31,7 @@ class Trial:
         faults: how often it stopped through no fault of its setting since the last resume, as
             far as that counts (`tune.failures.RULES`).
         seconds: of work on it, as last reported.
+        select, metric: how the step is picked that stands for the trial (`tune.picks`).
         parent: of a later trial, the number of the one whose setting it has.
     """
 
@@ -46,6 +48,8 @@ class Trial:
     faults: int = 0
     seconds: float = 0.0
     parent: int | None = None
+    select: str = LAST
+    metric: str = ""
 
     @property
     def is_reference(self) -> bool:
@@ -58,11 +62,22 @@ class Trial:
 
     @property
     def final(self) -> dict[str, float]:
-        """The metrics of the last report."""
-        return self.reports[max(self.reports)] if self.reports else {}
+        """The metrics of the step that is picked."""
+        step = self.picked
+        return {} if step is None else self.reports[step]
+
+    @property
+    def picked(self) -> int | None:
+        """The step whose model and value are the trial's."""
+        return pick(self.reports, self.metric, self.select)
+
+    @property
+    def picks(self) -> dict[str, int]:
+        """The step that each way of picking would take, and the one that target labels would."""
+        return all_picks(self.reports, self.metric)
 
     def value(self, metric: str) -> float | None:
-        """The metric at the last report."""
+        """The metric at the step that is picked."""
         return self.final.get(metric)
 
 
@@ -106,6 +121,8 @@ class History:
                     dict(event["config"]),
                     asked=event["time"],
                     parent=event.get("parent"),
+                    select=self.spec.get("select", LAST),
+                    metric=self.spec.get("metric", ""),
                 )
             case "resume":
                 for trial in self.trials.values():

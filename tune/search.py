@@ -180,6 +180,9 @@ def _add_search(group: Any) -> None:
     )
     group.add_argument("--metric", help=f"label-free score to search by ({DEFAULT_METRIC})")
     group.add_argument(
+        "--select", help="the step that is a trial's model: last (default), or best by the metric"
+    )
+    group.add_argument(
         "--pick",
         metavar="RULE",
         help="what the winner is picked by among finished trials: a score (default: the --metric), "

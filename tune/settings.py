@@ -12,6 +12,7 @@ from gsda.naming import chosen_dataset, resolve_own, resolve_task
 from gsda.tasks import BENCHMARKS, Task
 from gsda.tracking import hide_password
 from gsda.validators import DEFAULT_METRIC, check_metric
+from tune.picks import SELECTIONS
 from tune.rule import check_guide, check_rule
 from tune.shelf import check_name
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
@@ -29,6 +30,7 @@ class Settings:
     Attributes:
         trials: settings to search, beside the reference trials.
         source, target: folders of `data` that hold the domains of a task of one's own.
+        select: which step of a trial is its model (`tune.picks`).
         finetune_top: how many of the best settings on frozen features are trained end to end, for
             `finetune_steps` iterations.
         seeds: with how many seeds in all the best `top` settings are trained; the winner is the one
@@ -58,6 +60,7 @@ class Settings:
     promote: bool = False
     skip_bad_images: bool = False
     max_failures: int | None = None
+    select: str | None = None
     cache: Path | None = None
     source: str | None = None
     target: str | None = None
@@ -93,6 +96,8 @@ class Settings:
         _check("--gpus-per-trial", gpus, gpus is None or gpus >= 0, "at least 0")
         if self.name is not None:
             check_name(self.name)
+        if self.select is not None and self.select not in SELECTIONS:
+            raise BadInput(f"--select is {self.select!r}: choose one of {', '.join(SELECTIONS)}.")
         if self.backbone is not None:
             find_backbone(self.backbone)
         Config.from_dict(self.overrides)

@@ -21,6 +21,7 @@ from tune.cluster import Share, check_device
 from tune.console import Console
 from tune.executor import Plan
 from tune.history import PAPER, SOURCE_ONLY, History
+from tune.picks import LAST
 from tune.settings import DEFAULT_TRIALS, Settings
 from tune.space import DEFAULT_FIELDS, build_space
 
@@ -77,6 +78,7 @@ def specify(task: Task, settings: Settings, console: Console) -> dict[str, Any]:
         "pick": settings.pick,
         "seeds": settings.seeds,
         "top": settings.top,
+        "select": settings.select or LAST,
         "seed": settings.seed or 0,
         "machines": {name: getattr(settings, name) for name in _MACHINES},
         "said": _said(settings),

@@ -17,8 +17,8 @@ from typing import Any
 import ray.tune
 import torch
 
-from gsda.bundle import manifest_of, save_bundle
-from gsda.checkpoint import load_newest, save_step
+from gsda.bundle import bundle_step, manifest_of, save_bundle
+from gsda.checkpoint import clear, load_newest, load_step, save_step
 from gsda.config import Config
 from gsda.data.domain import Domain, Pair
 from gsda.data.load import DataSpec, identity, load_domains
@@ -29,6 +29,7 @@ from gsda.oracle import Oracle
 from gsda.run import Run
 from gsda.tasks import Task
 from tune.failures import GPU_MEMORY, STORAGE, chain, classify, rule_of
+from tune.picks import LAST, pick
 from tune.shelf import MODEL_FOLDER
 
 PAYLOAD = "payload"
@@ -42,6 +43,7 @@ class Order:
         digest: identity of the images that the search is about.
         folder: the trial's own, which driver and workers share.
         known: steps whose reports the driver already has.
+        metric, select: how the step is picked whose model is kept (`tune.picks`).
     """
 
     number: int
@@ -53,6 +55,8 @@ class Order:
     device: str
     threads: int
     known: tuple[int, ...] = ()
+    metric: str = ""
+    select: str = LAST
 
     def to_config(self) -> dict[str, Any]:
         """The `config` of a Tune trial. One string: Tune copies and flattens what it can see."""
@@ -163,14 +167,21 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         if self._broken is not None:
             return self._broken.to_result()
         assert self._run is not None
-        if self._unsent:
-            return self._unsent.pop(0).to_result()
-        if self._run.finished:
-            return self._reports[-1].to_result()
         try:
-            return self._advance(self._run).to_result()
+            return self._tell(self._run).to_result()
         except Exception as error:
             return self._failed(error, self._run.step_count).to_result()
+
+    def _tell(self, run: Run) -> Report:
+        if self._unsent:
+            report = self._unsent.pop(0)
+        elif self._reports and self._reports[-1].finished:
+            report = self._reports[-1]
+        else:
+            report = self._advance(run)
+        if report.finished:  # one that was killed over this has the report, and not the model
+            self._keep_model(run)
+        return report
 
     def _failed(self, error: Exception, step: int) -> Report:
         """What there is to tell of an exception; the run that raised it is let go."""
@@ -185,6 +196,13 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         return report
 
     @property
+    def _picked(self) -> int:
+        """The step that stands for the trial so far."""
+        reports = {report.step: report.metrics for report in self._reports}
+        step = pick(reports, self._order.metric, self._order.select)
+        return self._reports[-1].step if step is None else step
+
+    @property
     def _seconds(self) -> float:
         return self._reports[-1].seconds if self._reports else 0.0
 
@@ -194,8 +212,6 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         losses = run.step(run.config.next_rung(run.step_count) - run.step_count)
         self._fixed = 0
         metrics = losses | run.evaluate()
-        if run.finished:
-            self._keep_model(run, metrics)
         notes: tuple[str, ...] = ()
         if run.step_count not in self._order.known:  # the driver takes in no report twice
             notes, self._notes = self._notes, ()
@@ -203,16 +219,29 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         report = Report(run.step_count, metrics, seconds, run.finished, notes=notes)
         self._reports.append(report)
         texts = [entry.to_result()[PAYLOAD] for entry in self._reports]
-        save_step(
-            Path(self._order.folder), run.step_count, {"run": run.state_dict(), "reports": texts}
-        )
+        state = {"run": run.state_dict(), "reports": texts}
+        save_step(Path(self._order.folder), run.step_count, state, keep=[self._picked])
         return report
 
-    def _keep_model(self, run: Run, metrics: dict[str, float]) -> None:
-        """Leave E and C, which is all that a registry or a prediction needs."""
+    def _keep_model(self, run: Run) -> None:
+        """Leave E and C of the picked step: all that a registry or a prediction needs.
+
+        Raises:
+            BadCheckpoint: the picked step's is damaged; all are dropped, to begin again.
+        """
+        folder, step = Path(self._order.folder), self._picked
+        if bundle_step(folder / MODEL_FOLDER) == step:
+            return
+        if run.step_count != step:
+            try:
+                run.load_state_dict(load_step(folder, step)["run"])
+            except BadCheckpoint as error:
+                clear(folder)
+                raise BadCheckpoint(f"{error}, and it was the best; beginning again") from error
+        metrics = next(report.metrics for report in self._reports if report.step == step)
         selection = {"trial": self._order.number}  # the rest, when it has been chosen
         manifest = manifest_of(run, metrics, selection)
-        save_bundle(Path(self._order.folder) / MODEL_FOLDER, run.network, manifest)
+        save_bundle(folder / MODEL_FOLDER, run.network, manifest)
 
     def _explain(self, error: Exception, cause: str) -> str:
         """A sentence; for what is no known failure, the traceback goes to the trial's folder."""

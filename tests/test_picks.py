@@ -1,0 +1,31 @@
+"""Which step stands for a trial."""
+
+import pytest
+
+from tune.picks import SELECTIONS, all_picks, pick
+
+REPORTS = {
+    2: {"val/bnm": 0.5, "oracle/target_accuracy": 0.9},
+    4: {"val/bnm": 0.7, "oracle/target_accuracy": 0.1},
+    6: {"val/bnm": 0.7, "oracle/target_accuracy": 0.2},
+    8: {"val/bnm": 0.6, "oracle/target_accuracy": 0.3},
+}
+
+
+@pytest.mark.parametrize(("select", "step"), [("last", 8), ("best", 4)])
+def test_picks(select: str, step: int) -> None:
+    assert pick(REPORTS, "val/bnm", select) == step
+
+
+@pytest.mark.parametrize("select", SELECTIONS)
+def test_labels_pick_nothing(select: str) -> None:
+    shuffled = {s: m | {"oracle/target_accuracy": -s} for s, m in REPORTS.items()}
+    assert pick(shuffled, "val/bnm", select) == pick(REPORTS, "val/bnm", select)
+
+
+def test_all_of_them_side_by_side() -> None:
+    assert all_picks(REPORTS, "val/bnm") == {"last": 8, "best": 4, "oracle": 2}
+    unlabelled = {step: {"val/bnm": m["val/bnm"]} for step, m in REPORTS.items()}
+    assert all_picks(unlabelled, "val/bnm") == {"last": 8, "best": 4}
+    assert all_picks({}, "val/bnm") == {}
+    assert pick({2: {}}, "val/bnm", "best") is None
