@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gsda.data.domain import Domain, Int64
+from gsda.monitor import metric_names
 
 
 class Oracle:
@@ -15,22 +16,25 @@ class Oracle:
 
     def __init__(self, target: Domain) -> None:
         self._labels = target.labels
+        self._names = metric_names(target.classes)
 
     def score(self, predicted: Tensor) -> dict[str, float]:
-        """Accuracy of predicted classes (N,), overall and as mean over classes, in [0, 1].
+        """Accuracy of predicted classes (N,), in [0, 1]; empty where no label is known.
 
-        Empty where no label is known.
+        Returns:
+            `oracle/target_accuracy` overall, `oracle/target_class_mean` as mean over the classes,
+            `oracle/class/<class>` of each class that the target has.
         """
         known = self._labels >= 0
         if not known.any():
             return {}
-        right = predicted.cpu().numpy()[known] == self._labels[known]
         labels = self._labels[known]
-        per_class = [right[labels == k].mean() for k in np.unique(labels)]
+        right = predicted.cpu().numpy()[known] == labels
+        of_class = {int(k): float(right[labels == k].mean()) for k in np.unique(labels)}
         return {
             "oracle/target_accuracy": float(right.mean()),
-            "oracle/target_class_mean": float(np.mean(per_class)),
-        }
+            "oracle/target_class_mean": float(np.mean(list(of_class.values()))),
+        } | {f"oracle/class/{self._names[k]}": value for k, value in of_class.items()}
 
     def confusion(self, predicted: NDArray[np.integer], n_classes: int) -> Int64:
         """Counts (r, r) of images of a class (row) that were taken for a class (column)."""

@@ -158,6 +158,18 @@ BENCHMARKS: dict[str, Benchmark] = {
             built_in=True,
         ),
         Benchmark(
+            name="glyph31-hard",
+            title="glyph31 with wider gaps, where adapting can fail; not Office-31",
+            domains=_GLYPHS,
+            n_classes=31,
+            classes=GLYPH31_CLASSES,
+            counts=_totals(_OFFICE_COUNTS),
+            n_groups=6,
+            backbone="cnn",
+            origin="nothing to get: drawn on first use",
+            built_in=True,
+        ),
+        Benchmark(
             name="glyph31-partial",
             title="glyph31 with the target restricted to the letters A to J; not Office-31",
             domains=_GLYPHS,

@@ -15,14 +15,15 @@ COUNTS = BENCHMARKS["glyph31"].counts
 
 
 @lru_cache
-def rendered(domain: str) -> tuple[UInt8, Int64]:
+def rendered(domain: str, benchmark: str = "glyph31") -> tuple[UInt8, Int64]:
     """Each domain once for all tests, which only read it."""
-    return glyphs.render(domain)
+    return glyphs.render(domain, benchmark=benchmark)
 
 
+@pytest.mark.parametrize("benchmark", ["glyph31", "glyph31-hard"])
 @pytest.mark.parametrize("domain", COUNTS)
-def test_shapes_types_and_counts(domain: str) -> None:
-    images, labels = rendered(domain)
+def test_shapes_types_and_counts(domain: str, benchmark: str) -> None:
+    images, labels = rendered(domain, benchmark)
     assert images.shape == (COUNTS[domain], glyphs.SIZE, glyphs.SIZE, 3)
     assert images.dtype == np.uint8
     assert labels.shape == (COUNTS[domain],)
@@ -67,6 +68,26 @@ def test_global_random_state_is_left_alone() -> None:
     assert np.random.random() == expected
 
 
+@pytest.mark.parametrize("domain", COUNTS)
+def test_the_hard_variant_has_the_same_labels_and_wider_gaps(domain: str) -> None:
+    """Its looks alone differ, so that the two can be compared."""
+    plain, hard = rendered(domain), rendered(domain, "glyph31-hard")
+    assert np.array_equal(plain[1], hard[1])
+    assert not np.array_equal(plain[0], hard[0])
+
+
+def test_the_hard_variant_degrades_more() -> None:
+    def contrast(benchmark: str, domain: str) -> float:
+        return float(rendered(domain, benchmark)[0].astype(float).std(axis=(1, 2, 3)).mean())
+
+    assert contrast("glyph31-hard", "W") < 0.9 * contrast("glyph31", "W")
+    assert contrast("glyph31-hard", "A") < 0.9 * contrast("glyph31", "A")  # outlines, smaller
+    fonts = [set(glyphs.font_paths(d, "glyph31-hard")) for d in "ADW"]
+    assert not fonts[0] & fonts[1]
+    assert not fonts[1] & fonts[2]
+    assert not fonts[0] & fonts[2]
+
+
 def test_domains_do_not_share_a_stream() -> None:
     n = COUNTS["D"]
     streams = [rendered(domain)[1][:n].tobytes() for domain in COUNTS]
@@ -90,7 +111,7 @@ def test_catalogue_is_bright_and_photographs_are_coloured() -> None:
 def test_unknown_domain_is_one_clear_sentence(domain: str) -> None:
     with pytest.raises(BadInput) as caught:
         glyphs.render(domain)
-    assert str(caught.value) == f"glyph31 has no domain {domain!r}: choose one of A, W, D."
+    assert str(caught.value) == f"glyph31 has no domain {domain!r}: choose one of A, D, W."
 
 
 def test_font_paths_of_an_unknown_domain() -> None:
@@ -112,7 +133,13 @@ def test_fonts_exist_and_those_of_the_photographs_are_not_in_the_catalogue() -> 
 
 
 @pytest.mark.parametrize(
-    "path", [*glyphs.font_paths("A"), *glyphs.font_paths("D")], ids=lambda path: path.stem
+    "path",
+    [
+        *glyphs.font_paths("A"),
+        *glyphs.font_paths("D"),
+        *glyphs.font_paths("W", "glyph31-hard"),
+    ],
+    ids=lambda path: path.stem,
 )
 def test_font_draws_every_class_differently(path: object) -> None:
     """A font without a character draws the same box, or nothing, in its place."""

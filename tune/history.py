@@ -112,6 +112,8 @@ class History:
                 self.began = event["time"]
             case "extend":
                 self.spec["trials"] = event["trials"]
+            case "cells":
+                self.spec["references"] = self.spec["references"] | event["references"]
             case "ask":
                 number = event["trial"]
                 self.trials[number] = Trial(

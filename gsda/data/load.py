@@ -260,11 +260,12 @@ def _built_in(
     """One domain of a built-in dataset, drawn on first use; paths do not give labels away."""
     from gsda.data.glyphs import SIZE, VERSION, render
 
-    name = f"{benchmark.images_of or benchmark.name}-v{VERSION}-seed{seed}-{domain}"
+    images_of = benchmark.images_of or benchmark.name
+    name = f"{images_of}-v{VERSION}-seed{seed}-{domain}"
     path = spec.cache / f"{name}.arrow"
 
     def rows() -> Iterator[Row]:
-        images, labels = render(domain, seed)
+        images, labels = render(domain, seed, images_of)
         for index, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
             yield Row(f"{name}-{index:05d}.png", label, image)
             if progress is not None:

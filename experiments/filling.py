@@ -1,0 +1,114 @@
+"""Running the cells of a table that are missing, through sweeps; Ray and MLflow are loaded here."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from experiments.cells import choose_rows, default_rows, with_seeds
+from experiments.estimate import describe_time, estimate_seconds
+from experiments.results import ACCURACY, Result
+from gsda.config import Config
+from gsda.tasks import Task
+from tune.cluster import connected
+from tune.console import Console
+from tune.settings import Settings
+from tune.sweep import Cell, Sweep, Swept, Teller, at_once
+
+Wanted = list[tuple[str, int, Cell]]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Results by task, and why some are missing; "" if none is."""
+
+    results: list[Result]
+    halted: str = ""
+
+
+def fill(
+    tasks: Sequence[Task],
+    settings: Settings,
+    options: Any,
+    tuned: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Filled | None:
+    """The finished cells of a table; None after a dry run.
+
+    Raises:
+        BadInput: whatever is wrong with data, weights, rows or machines.
+    """
+    sweeps = [Sweep.open(task, settings, Console(stream=sys.stderr)) for task in tasks]
+    wanted = [_wanted(sweep, options, tuned) for sweep in sweeps]
+    return run_all(sweeps, wanted, settings, options.dry_run)
+
+
+def _wanted(sweep: Sweep, options: Any, tuned: Mapping[str, Mapping[str, Any]] | None) -> Wanted:
+    base = Config.from_dict(sweep.spec["base"])
+    names = options.rows or default_rows(sweep.task.dataset)
+    return with_seeds(choose_rows(names, base, options.only, tuned), range(options.seeds))
+
+
+def run_all(
+    sweeps: Sequence[Sweep], wanted: Sequence[Wanted], settings: Settings, dry_run: bool = False
+) -> Filled | None:
+    """Run what is missing, one task after another on the same Ray; None after a dry run."""
+    lists = [[cell for _, _, cell in cells] for cells in wanted]
+    missing = [sweep.missing(cells) for sweep, cells in zip(sweeps, lists, strict=True)]
+    n_missing = sum(map(len, missing))
+    n_wanted = sum(map(len, lists))
+    _say(f"{n_wanted} cells, {n_wanted - n_missing} of them recorded, {n_missing} to run")
+    if dry_run and n_missing:
+        seconds = _estimate(sweeps, missing, settings)
+        _say(f"one worker needs about {describe_time(seconds)} for these")
+    if dry_run:
+        return None
+    if not n_missing:
+        return _collect(
+            sweeps, wanted, [s.run(c, _ignore) for s, c in zip(sweeps, lists, strict=True)]
+        )
+    seconds = _estimate(sweeps, missing, settings)
+    with connected(settings.address):
+        places = min(at_once(settings), n_missing)
+        _say(f"about {describe_time(seconds / places)}, {places} at a time")
+        teller = Teller(n_missing, _say)
+        swept: list[Swept] = []
+        for sweep, cells in zip(sweeps, lists, strict=True):
+            swept.append(sweep.run(cells, teller))
+            if swept[-1].halted:
+                _say(f"Stopped ({swept[-1].halted}); the same command goes on.")
+                break
+    return _collect(sweeps[: len(swept)], wanted, swept)
+
+
+def _estimate(
+    sweeps: Sequence[Sweep], missing: Sequence[Sequence[Cell]], settings: Settings
+) -> float:
+    """Seconds on one worker; steps are timed once for each kind of setting, not for each task."""
+    measured: dict[str, float] = {}
+    device = settings.device if settings.device not in (None, "auto") else None
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    pairs = zip(sweeps, missing, strict=True)
+    return sum(estimate_seconds(sweep, cells, device, measured) for sweep, cells in pairs)
+
+
+def _collect(sweeps: Sequence[Sweep], wanted: Sequence[Wanted], swept: Sequence[Swept]) -> Filled:
+    results = []
+    for sweep, cells, found in zip(sweeps, wanted, swept, strict=False):
+        for title, seed, cell in cells:
+            trial = found.trial(cell)
+            if trial is None or ACCURACY not in trial.final:
+                continue
+            run = found.runs.get(trial.number, "")
+            link = found.link(run)
+            results.append(Result(title, sweep.task, seed, trial.final, run, link))
+    return Filled(results, next((found.halted for found in swept if found.halted), ""))
+
+
+def _ignore(*_: object) -> None:
+    """Nobody listens where nothing is run."""
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,28 @@
+"""What a finished cell of a table came to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gsda.tasks import Task
+
+ACCURACY, CLASS_MEAN, OF_CLASS = (
+    "oracle/target_accuracy",
+    "oracle/target_class_mean",
+    "oracle/class/",
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished cell.
+
+    Attributes:
+        metrics: of its last evaluation. link: to its MLflow run, "" where there is none.
+    """
+
+    row: str
+    task: Task
+    seed: int
+    metrics: Mapping[str, float]
+    run: str = ""
+    link: str = ""

@@ -1,0 +1,255 @@
+"""Many fixed settings of one task, run as the trials of a search are: in parallel, resumable, once.
+
+A sweep is a search without a sampler, without early stopping and without a winner: its trials are a
+list. It has a journal of its own for each task and set of images, which grows: a cell whose setting
+is recorded there is never run again, whoever asks for it.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tune import environment
+
+environment.prepare()  # ray and mlflow read it when they are imported
+
+from gsda.config import Config  # noqa: E402
+from gsda.data.domain import Pair  # noqa: E402
+from gsda.data.load import DataSpec, load_domains  # noqa: E402
+from gsda.features import freeze  # noqa: E402
+from gsda.tasks import Task  # noqa: E402
+from gsda.tracking import choose_tracking_uri  # noqa: E402
+from tune.cluster import Share, connected, places, share  # noqa: E402
+from tune.console import Console  # noqa: E402
+from tune.executor import Progress, execute  # noqa: E402
+from tune.history import COMPLETE, OPEN, History, Trial  # noqa: E402
+from tune.journal import Event, Journal, read_events  # noqa: E402
+from tune.record import Mirror, Projection  # noqa: E402
+from tune.settings import Settings  # noqa: E402
+from tune.shelf import JOURNAL, claim  # noqa: E402
+from tune.spec import plan_of, specify  # noqa: E402
+from tune.trainable import MODEL_FOLDER  # noqa: E402
+
+PATIENCE_S = 30.0
+LOCAL_PAGES = "http://127.0.0.1:5000"  # of `mlflow ui`
+Listener = Callable[[Event, History], None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of one task, under the name that a table has for it."""
+
+    label: str
+    config: Config
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What is recorded of a task's cells.
+
+    Attributes:
+        trials: by the cell's setting; unfinished ones among them.
+        runs: MLflow's run id of each trial's number, as far as MLflow was reached.
+        pages: where a browser finds MLflow's runs of this task, followed by a run's id.
+        halted: why some are unfinished, "" if none is.
+    """
+
+    task: Task
+    trials: Mapping[str, Trial]
+    runs: Mapping[int, str]
+    pages: str = ""
+    halted: str = ""
+
+    def trial(self, cell: Cell) -> Trial | None:
+        """The finished trial of a cell, None if it has none."""
+        found = self.trials.get(identity_of(cell.config.to_dict()))
+        return found if found is not None and found.state == COMPLETE else None
+
+    def link(self, run: str) -> str:
+        """The address of a run in MLflow's pages, "" without a run."""
+        return self.pages + run if run else ""
+
+
+def identity_of(config: Mapping[str, Any]) -> str:
+    """Equal settings, equal identity."""
+    return repr(sorted(config.items()))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A task whose cells can be looked up and run.
+
+    Attributes:
+        folder: of its journal, made by the first cell that is run.
+        spec: as of a search.
+    """
+
+    task: Task
+    settings: Settings
+    spec: dict[str, Any]
+    folder: Path
+
+    @classmethod
+    def open(cls, task: Task, settings: Settings, console: Console) -> "Sweep":
+        """Check all that can be checked; nothing is written but decoded images.
+
+        Raises:
+            BadInput: whatever is wrong with data, weights, settings or device.
+        """
+        spec = specify(task, settings, console) | {"references": {}, "trials": 0}
+        folder = settings.storage.resolve() / f"sweep-{task.slug}-{spec['digest'][:8]}"
+        return cls(task, settings, spec, folder)
+
+    def known(self) -> dict[str, Trial]:
+        """Trials that are recorded, by setting."""
+        if not (self.folder / JOURNAL).is_file():
+            return {}
+        return by_setting(History.of(read_events(self.folder / JOURNAL)[0]))
+
+    def missing(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Cells that are not finished, each setting once."""
+        known = self.known()
+        wanted: dict[str, Cell] = {}
+        for cell in cells:
+            key = identity_of(cell.config.to_dict())
+            if key not in known or known[key].state == OPEN:
+                wanted.setdefault(key, cell)
+        return list(wanted.values())
+
+    def pair(self, config: Config) -> Pair:
+        """The images that a cell is trained on, or their frozen features."""
+        data = DataSpec.from_dict(self.spec["data"])
+        source, target = load_domains(self.task, data)
+        return freeze(Pair(source, target.images), config, data.cache)
+
+    def run(self, cells: Sequence[Cell], listen: Listener) -> Swept:
+        """Run what is missing, and give all.
+
+        Raises:
+            BadInput: no cluster or not enough of it, or another process is at this sweep.
+        """
+        missing = self.missing(cells)
+        settings = self.settings
+        if not missing:
+            journal = self.folder / JOURNAL
+            return self._link(History.of(read_events(journal)[0]), journal)
+        for features in {cell.config.features for cell in missing}:
+            self.pair(next(c.config for c in missing if c.config.features == features))
+        with connected(settings.address):
+            wanted = share(settings.device, settings.cpus_per_trial, settings.gpus_per_trial)
+            opened = self._open(missing)
+            mirror = Mirror(opened.path, choose_tracking_uri(settings.tracking_uri))
+            try:
+                mirror.start()
+                return self._drive(opened, wanted, mirror, listen)
+            finally:
+                mirror.stop()
+                opened.close()
+
+    def _open(self, missing: Sequence[Cell]) -> Journal:
+        """The journal, with the missing cells in its list."""
+        if (self.folder / JOURNAL).is_file():
+            journal = Journal(self.folder / JOURNAL)
+            journal.append("resume")
+        else:
+            storage = self.settings.storage.resolve()
+            journal = claim(storage, self.folder.name, self.task, self.spec)
+        listed = History.of(journal.events).spec["references"]
+        there = {identity_of(config) for config in listed.values()}
+        fresh = [c for c in missing if identity_of(c.config.to_dict()) not in there]
+        if fresh:
+            cells: dict[str, Any] = {}
+            for cell in fresh:
+                cells[_free_label(cell.label, {**listed, **cells})] = cell.config.to_dict()
+            journal.append("cells", references=cells)
+        return journal
+
+    def _drive(self, journal: Journal, wanted: Share, mirror: Mirror, listen: Listener) -> Swept:
+        def told(event: Event, now: History) -> None:
+            mirror.nudge()
+            listen(event, now)
+
+        spec = History.of(journal.events).spec
+        progress = Progress(plan_of(spec, self.settings, self.folder, wanted), journal, told)
+        if progress.has_new or progress.history.in_state(OPEN):
+            execute(progress)
+        _drop_models(self.folder)
+        unfinished = [trial.number for trial in progress.history.in_state(OPEN)]
+        halted = progress.halted or ("interrupted" if unfinished or progress.has_new else "")
+        if halted:
+            journal.append("pause", trials=unfinished, reason=halted)
+        else:
+            journal.append("done")
+        mirror.settle(PATIENCE_S)
+        return replace(self._link(progress.history, journal.path), halted=halted)
+
+    def _link(self, history: History, journal: Path) -> Swept:
+        """The trials with their runs, if MLflow answers."""
+        uri = choose_tracking_uri(self.settings.tracking_uri)
+        try:
+            projection = Projection(uri)
+            for event in read_events(journal)[0]:
+                projection.apply(event, deliver=False)
+            runs = {number: projection.run_of(number) for number in history.trials}
+        except Exception:  # whatever MLflow raises, the table has its figures without links
+            return Swept(self.task, by_setting(history), {})
+        return Swept(self.task, by_setting(history), runs, pages(uri, projection.experiment))
+
+
+def pages(uri: str, experiment: str) -> str:
+    """The address of an experiment's runs: of the server, or of `mlflow ui` as it starts here."""
+    server = uri.rstrip("/") if uri.startswith("http") else LOCAL_PAGES
+    return f"{server}/#/experiments/{experiment}/runs/"
+
+
+def by_setting(history: History) -> dict[str, Trial]:
+    """Trials by `identity_of` their settings."""
+    return {identity_of(trial.config): trial for trial in history.trials.values()}
+
+
+def _free_label(label: str, taken: Mapping[str, Any]) -> str:
+    """`label`, or with a number behind it where another setting has it."""
+    if label not in taken:
+        return label
+    number = 2
+    while f"{label} ({number})" in taken:
+        number += 1
+    return f"{label} ({number})"
+
+
+def _drop_models(folder: Path) -> None:
+    """Nobody uses the models of a table, and hundreds of them fill a disk."""
+    for model in folder.glob(f"trials/*/{MODEL_FOLDER}"):
+        shutil.rmtree(model, ignore_errors=True)
+
+
+def at_once(settings: Settings) -> int:
+    """How many cells run at a time, on the Ray that is connected."""
+    wanted = share(settings.device, settings.cpus_per_trial, settings.gpus_per_trial)
+    return places(wanted)
+
+
+class Teller:
+    """Lines of progress over several sweeps."""
+
+    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+        self._total, self._done, self._say = total, 0, say
+        self._began = time.monotonic()
+
+    def __call__(self, event: Event, history: History) -> None:
+        """One more event."""
+        if event["event"] == "fault":
+            self._say(f"  put back: {event['reason']}")
+        if event["event"] != "end":
+            return
+        self._done += 1
+        trial = history.trials[event["trial"]]
+        left = (time.monotonic() - self._began) * (self._total - self._done) / self._done
+        why = f": {trial.reason}" if trial.reason else ""
+        self._say(
+            f"  [{self._done}/{self._total}, about {left / 60:.0f} min left] "
+            f"{history.spec['task']} {trial.kind}{why}"
+        )
