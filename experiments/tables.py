@@ -110,7 +110,7 @@ def read_tuned(path: Path | None) -> dict[str, dict[str, Any]] | None:
 def render(
     dataset: str, pairs: Sequence[str], results: Sequence[Result], links: bool = False
 ) -> Iterator[str]:
-    """Markdown: our rows, then the paper's; with `links`, each cell's seeds lead to MLflow's runs."""
+    """Markdown: our rows, then the paper's; with `links`, each seed of a cell leads to its run."""
     by_class = len(BENCHMARKS[dataset].tasks()) == 1
     columns = list(BENCHMARKS[dataset].classes or ()) if by_class else list(pairs)
     yield f"| | {' | '.join(columns)} | mean | mean over classes | from |"

@@ -127,22 +127,6 @@ def test_without_the_option_classes_count_alike(partial) -> None:
     assert run.method.class_weights is None
 
 
-def test_rows_of_the_experiment() -> None:
-    from experiments.partial import rows_of
-
-    rows = rows_of(CONFIG)
-    assert list(rows) == [
-        "source-only",
-        "source-only, weighted",
-        "domain level",
-        "domain level, weighted",
-        "GSDA",
-        "GSDA, weighted",
-    ]
-    assert [config.class_weighting for config in rows.values()] == ["none", "pada"] * 3
-    assert rows["domain level"].levels == ("dom",)
-
-
 def test_folders_are_not_needed_for_the_partial_glyphs(tmp_path: Path) -> None:
     from gsda.errors import BadInput
 
