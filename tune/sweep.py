@@ -29,9 +29,8 @@ from tune.history import COMPLETE, OPEN, History, Trial  # noqa: E402
 from tune.journal import Event, Journal, read_events  # noqa: E402
 from tune.record import Mirror, Projection  # noqa: E402
 from tune.settings import Settings  # noqa: E402
-from tune.shelf import JOURNAL, claim  # noqa: E402
+from tune.shelf import JOURNAL, MODEL_FOLDER, claim  # noqa: E402
 from tune.spec import plan_of, specify  # noqa: E402
-from tune.trainable import MODEL_FOLDER  # noqa: E402
 
 PATIENCE_S = 30.0
 LOCAL_PAGES = "http://127.0.0.1:5000"  # of `mlflow ui`
