@@ -91,7 +91,7 @@ def read_settings(options: Any) -> Settings:
 
 
 def read_tuned(path: Path | None) -> dict[str, dict[str, Any]] | None:
-    """Fields of settings by row, as `experiments.tuned` writes them.
+    """Fields of settings by row, as a user writes them after a search.
 
     Raises:
         BadInput: no such file, or no such content.
@@ -102,7 +102,11 @@ def read_tuned(path: Path | None) -> dict[str, dict[str, Any]] | None:
         tuned = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"--tuned {path} cannot be read ({error}).") from error
-    if not isinstance(tuned, dict) or not all(isinstance(v, dict) for v in tuned.values()):
+    if (
+        not isinstance(tuned, dict)
+        or not tuned
+        or not all(isinstance(v, dict) for v in tuned.values())
+    ):
         raise BadInput(f"--tuned {path} must hold {{row: {{setting: value}}}}.")
     return tuned
 

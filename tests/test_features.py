@@ -14,7 +14,7 @@ from gsda.bundle import load_bundle, save_bundle
 from gsda.checkpoint import load_bytes, to_bytes
 from gsda.config import Config, source_only
 from gsda.data.domain import Domain, Nameless, Pair, restrict
-from gsda.data.store import open_domain, write_store
+from gsda.data.store import Row, open_domain, write_store
 from gsda.errors import BadInput
 from gsda.features import Features, features_key, freeze
 from gsda.model import build_network, load_pretrained
@@ -27,7 +27,7 @@ N = 10
 
 def domain(path: Path, name: str, seed: int) -> Domain:
     images = np.random.default_rng(seed).integers(0, 256, (N, 256, 256, 3), dtype=np.uint8)
-    rows = [(f"{i}.png", i % 2, image) for i, image in enumerate(images)]
+    rows = [Row(f"{i}.png", i % 2, image) for i, image in enumerate(images)]
     write_store(path / f"{name}.arrow", name, ("a", "b"), 256, rows)
     return open_domain(path / f"{name}.arrow", name)
 
