@@ -51,6 +51,16 @@ def picture(path: Path, seed: int) -> None:
     Image.fromarray(pixels).save(path)
 
 
+_BEFORE: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_others() -> None:
+    """Other tests' libraries keep threads of their own; only ours must end."""
+    _BEFORE.clear()
+    _BEFORE.update(threading.enumerate())
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """left: a and b with 20 images each; right: a and b with 10 each."""
@@ -208,7 +218,7 @@ def test_bad_file_is_named(data: Path, spec: DataSpec) -> None:
         "remove it, or pass --skip-bad-images."
     )
     assert stores(spec) == []
-    assert threading.active_count() == 1, "the decoding threads are gone"
+    assert not set(threading.enumerate()) - _BEFORE, "the decoding threads are gone"
 
 
 def test_bad_files_are_skipped_on_demand_only(data: Path, spec: DataSpec) -> None:
@@ -286,7 +296,7 @@ def test_interruption_leaves_no_file(spec: DataSpec) -> None:
     with pytest.raises(KeyboardInterrupt):
         load_pair(OWN, spec, interrupt)
     assert [name for name in names(spec.cache) if not name.endswith(".lock")] == []
-    assert threading.active_count() == 1
+    assert not set(threading.enumerate()) - _BEFORE
     assert len(load_pair(OWN, spec).source) == 40, "the lock was let go"
 
 
@@ -311,7 +321,7 @@ def test_full_disk(spec: DataSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match=r"needs 7680 bytes but its disk has \d+ bytes free"):
         load_pair(OWN, spec)
     assert [name for name in names(spec.cache) if not name.endswith(".lock")] == []
-    assert threading.active_count() == 1
+    assert not set(threading.enumerate()) - _BEFORE
 
 
 def test_disk_full_halfway_ends_the_decoding(
@@ -324,7 +334,7 @@ def test_disk_full_halfway_ends_the_decoding(
     monkeypatch.setattr(store_module, "_batch", full)
     with pytest.raises(BadInput, match=r"needs 7680 bytes") as caught:
         load_pair(OWN, spec)
-    assert threading.active_count() == 1
+    assert not set(threading.enumerate()) - _BEFORE
     assert caught.value.__traceback__, "which holds the frames of whoever did not end"
 
 
