@@ -70,6 +70,23 @@ class Predictor:
         ]
         return self.predict_sized(sized)
 
+    def predict_any(self, images: NDArray[Any]) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+        """The same for uint8 (N, H, W, 3), or N objects: arrays, files' bytes, or texts in base64.
+
+        Raises:
+            BadInput: as `gsda.incoming.sized_images`.
+        """
+        if images.ndim == 4 and images.dtype == np.uint8:
+            return self.predict(images)
+        from gsda.incoming import sized_images
+
+        if images.ndim == 0:
+            raise BadInput("Images must be a list, even if there is one alone.")
+        parts = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
+        return self.predict_sized(
+            np.stack(list(sized_images(list(part), self.size, self.resize))) for part in parts
+        )
+
     def resize(self, image: NDArray[np.uint8] | Image.Image) -> NDArray[np.uint8]:
         """An RGB image of any size, as training saw it: (size, size, 3)."""
         size = self._entry.size

@@ -1,9 +1,15 @@
 """A search without training: its spec, its plan, and a worker whose reports are a formula."""
 
+import base64
+import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from gsda.config import Config, source_only
 from gsda.data.load import DataSpec, identity, load_domains
@@ -150,3 +156,10 @@ def summary(history: History) -> list[tuple[Any, ...]]:
         (t.number, t.kind, t.values, t.config, t.reports, t.state, t.reason, t.seconds)
         for t in history.trials.values()
     ]
+
+
+def in_base64(image: NDArray[np.uint8]) -> str:
+    """A PNG file of an image (H, W, 3), as text."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "png")
+    return base64.b64encode(buffer.getvalue()).decode()

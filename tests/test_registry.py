@@ -11,6 +11,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
+import scene
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -209,8 +210,8 @@ def test_the_champion_predicts(n: int, side: int, at_store: Path) -> None:
 def test_the_champion_has_signature_example_and_requirements(at_store: Path) -> None:
     model = mlflow.pyfunc.load_model(f"models:/{NAME}@{CHAMPION}")
     signature = model.metadata.signature
-    assert signature.inputs.inputs[0].type == np.dtype("uint8")
-    assert signature.inputs.inputs[0].shape == (-1, -1, -1, 3)
+    assert signature.inputs.inputs[0].type == np.dtype(object)  # arrays, and texts in base64
+    assert signature.inputs.inputs[0].shape == (-1,)
     assert {spec.name for spec in signature.outputs.inputs} == {"class", "probabilities"}
     assert model.metadata.saved_input_example_info is not None
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}@{CHAMPION}"))
@@ -223,10 +224,19 @@ def test_the_champion_has_signature_example_and_requirements(at_store: Path) -> 
     assert not list(folder.rglob("__pycache__"))
 
 
-def test_wrong_images_are_refused_by_the_signature(at_store: Path) -> None:
+def test_wrong_images_are_refused_in_a_sentence(at_store: Path) -> None:
     model = mlflow.pyfunc.load_model(f"models:/{NAME}@{CHAMPION}")
-    with pytest.raises(MlflowException):
+    with pytest.raises(MlflowException, match=r"Image 0 must be whole numbers 0\.\.255 of"):
         model.predict(images(2, 32).astype(np.float32))
+
+
+def test_the_champion_takes_files_in_base64(at_store: Path) -> None:
+    model = mlflow.pyfunc.load_model(f"models:/{NAME}@{CHAMPION}")
+    given = images(3, 40)
+    told = model.predict(np.array([scene.in_base64(image) for image in given], dtype=object))
+    wanted = model.predict(given)
+    assert list(told["class"]) == list(wanted["class"])
+    assert np.array_equal(told["probabilities"], wanted["probabilities"])
 
 
 def test_the_version_says_what_it_is(served: tuple[str, Path]) -> None:

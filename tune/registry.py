@@ -145,7 +145,8 @@ def _log_model(client: MlflowClient, entry: Entry, predictor: Predictor) -> str:
     example = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
     r = len(predictor.classes)
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
+        # What MLflow lets pass: arrays of images as well as texts in base64. The model checks.
+        inputs=Schema([TensorSpec(np.dtype(object), (-1,))]),
         outputs=Schema(
             [
                 TensorSpec(np.dtype(object), (-1,), "class"),

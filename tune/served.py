@@ -6,12 +6,17 @@ from typing import Any
 import mlflow.models
 import mlflow.pyfunc
 import numpy as np
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from gsda.bundle import load_bundle
+from gsda.errors import BadInput
 
 
 class ImageClassifier:
-    """Images, uint8 (N, H, W, 3), to classes (N,) and probabilities (N, r).
+    """Images, an array (N, ...), to classes (N,) and probabilities (N, r).
+
+    Either uint8 (N, H, W, 3), or N objects: what `gsda.incoming` takes, such as texts in base64.
 
     Apart from MLflow's class, and without type hints in `predict`: MLflow would make a schema of
     them, or warn that it cannot, wherever the model is loaded. The signature is given when it is
@@ -24,7 +29,10 @@ class ImageClassifier:
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """{"class": names (N,), "probabilities": float32 (N, r), in the manifest's order}."""
-        classes, probabilities = self.predictor.predict(np.asarray(model_input, np.uint8))
+        try:
+            classes, probabilities = self.predictor.predict_any(np.asarray(model_input))
+        except BadInput as error:
+            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
         return {"class": classes.astype(object), "probabilities": probabilities}
 
 
