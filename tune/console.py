@@ -10,6 +10,7 @@ from gsda.monitor import describe_collapse
 from gsda.tasks import Task
 from gsda.tracking import SQLITE, choose_tracking_uri, hide_password
 from tune import stages
+from tune.command import search_words
 from tune.history import (
     COMPLETE,
     FAILED,
@@ -238,16 +239,12 @@ class Console:
 
 def flush_command(spec: dict[str, Any], options: Sequence[str] = ()) -> str:
     """The command line that delivers what MLflow is owed of a search."""
-    return shlex.join(["python", _script(), "--name", spec["name"], *options, "--flush"])
-
-
-def _script() -> str:
-    return sys.argv[0] if sys.argv[0].endswith("search.py") else "tune/search.py"
+    return shlex.join([*search_words(), "--name", spec["name"], *options, "--flush"])
 
 
 def resume_command(spec: dict[str, Any], options: Sequence[str] = ()) -> str:
     """The command line that goes on with a search."""
-    words = ["python", _script(), "--task", spec["task"], "--name", spec["name"]]
+    words = [*search_words(), "--task", spec["task"], "--name", spec["name"]]
     if spec["data"]["root"] is not None:
         words += ["--data", spec["data"]["root"]]
     return shlex.join([*words, *options, "--resume"])

@@ -19,6 +19,7 @@ from gsda.errors import BadInput
 from gsda.tasks import Task
 from gsda.tracking import choose_tracking_uri
 from gsda.validators import DEFAULT_METRIC
+from tune.command import program
 from tune.settings import (
     BAD_USE,
     DEFAULT_MAX_FAILURES,
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return search_several(tasks, settings, Console(options=settings.places()))
     except BadInput as error:
-        print(f"search.py: {error}", file=sys.stderr)
+        print(f"{program()}: {error}", file=sys.stderr)
         return BAD_USE
     except KeyboardInterrupt:
         print("\nStopped before anything was begun.", file=sys.stderr)
@@ -127,7 +128,7 @@ def _read(options: dict[str, Any]) -> Settings:
 def build_parser() -> argparse.ArgumentParser:
     """All options; None means "not said"."""
     parser = argparse.ArgumentParser(
-        prog="search.py",
+        prog=program(),
         description="Search the settings of GSDA for a transfer task without target labels, and "
         "register the best model.",
         epilog="Exit codes: 0 done, 1 no usable trial, 2 bad use, 3 done but the tracking server "
