@@ -9,11 +9,12 @@ import pytest
 import scene
 
 from gsda.checkpoint import save_step
-from tune.executor import HALT_AFTER, Progress
+from tune import executor
+from tune.executor import HALT_AFTER, JournalSearcher, Progress
 from tune.failures import BAD_DATA, GPU_MEMORY, LOST_NODE, LOST_WORKER, STORAGE
 from tune.history import COMPLETE, FAILED, OPEN, PAPER, PRUNED, SEARCHED, SOURCE_ONLY, History
 from tune.journal import Journal, read_events
-from tune.trainable import Report
+from tune.trainable import Order, Report
 
 TRIALS = 12
 
@@ -222,6 +223,26 @@ def test_a_fault_is_tried_again_after_the_others(tmp_path: Path) -> None:
                 break
     assert tried == [1, 2, 3, 0]
     assert progress.history.trials[0].state == COMPLETE
+    progress.journal.close()
+
+
+def test_a_fault_of_the_last_trial_is_tried_again_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune asks no more once it was told that all is finished."""
+    monkeypatch.setattr(executor, "places", lambda share: 2)
+    progress = scene.resume(scene.begin(tmp_path, 1))
+    searcher = JournalSearcher(progress)
+    for _ in range(2):  # the references
+        order = Order.of_config(searcher.suggest("x"))
+        for report in scene.reports(order):
+            progress.report(order.number, report)
+    last = Order.of_config(searcher.suggest("x"))
+    assert searcher.suggest("x") is None
+    progress.fault(last.number, "its worker died", LOST_WORKER)
+    assert Order.of_config(searcher.suggest("x")).number == last.number
+    progress.report(last.number, Report(6, {scene.METRIC: 0.9}, 1.0, True))
+    assert searcher.suggest("x") == JournalSearcher.FINISHED
     progress.journal.close()
 
 

@@ -141,8 +141,8 @@ class Progress:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the end of a running trial may bring others to run."""
-        return bool(self.running and stages.asked_for(self.history.spec)) and not self.halted
+        """Whether a running trial may bring others: a later stage, or itself after a fault."""
+        return bool(self.running) and not self.halted
 
     @property
     def is_late(self) -> bool:
