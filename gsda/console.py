@@ -1,5 +1,6 @@
 """What commands print while they work: one line, rewritten where somebody watches, and tables."""
 
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -33,7 +34,9 @@ class Bar:
         filled = WIDTH * done // max(self._total, 1)
         left = self._left(done, now)
         line = f"{self._what} [{'#' * filled}{'.' * (WIDTH - filled)}] {done}/{self._total}{left}"
-        print(f"\r\033[K{line}  {words}".rstrip(), end="", file=self.stream, flush=True)
+        # A line that wraps could not be rewritten.
+        line = f"{line}  {words}".rstrip()[: shutil.get_terminal_size().columns - 1]
+        print(f"\r\033[K{line}", end="", file=self.stream, flush=True)
 
     def tell(self, done: int, _total: int) -> None:
         """`show`, for what tells both numbers."""
