@@ -22,9 +22,10 @@ Wanted = list[tuple[str, int, Cell]]
 
 @dataclass(frozen=True)
 class Filled:
-    """Results by task, and why some are missing; "" if none is."""
+    """Results by task, titles of all rows, and why some results are missing; "" if none is."""
 
     results: list[Result]
+    rows: list[str]
     halted: str = ""
 
 
@@ -103,7 +104,8 @@ def _collect(sweeps: Sequence[Sweep], wanted: Sequence[Wanted], swept: Sequence[
             run = found.runs.get(trial.number, "")
             link = found.link(run)
             results.append(Result(title, sweep.task, seed, trial.final, run, link))
-    return Filled(results, next((found.halted for found in swept if found.halted), ""))
+    rows = list(dict.fromkeys(title for cells in wanted for title, _, _ in cells))
+    return Filled(results, rows, next((found.halted for found in swept if found.halted), ""))
 
 
 def _ignore(*_: object) -> None:

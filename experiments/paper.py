@@ -80,6 +80,7 @@ _OFFICE_HOME = tuple(
 )
 _OWN: dict[str, str] = {"source": OURS_OF_PAPER}
 _DEEPER = "ResNet-101"
+_SCAN = "a stray digit of the scan was left out; the average agrees"
 
 TABLE1 = Table(
     "Table 1",
@@ -99,11 +100,11 @@ TABLE2 = Table(
     _OFFICE31,
     (
         _row(_OFFICE31, "ResNet50", "68.4 96.7 99.3 68.9 62.5 60.7 76.1", "source_only"),
-        _row(_OFFICE31, "TCA", "72.7 96.7 99.6 74.1 61.7 60.9 77.6", "tca"),
+        _row(_OFFICE31, "TCA", "72.7 96.7 99.6 74.1 61.7 60.9 77.6", "tca", note=_SCAN),
         _row(_OFFICE31, "GFK", "72.8 95.0 98.2 74.5 63.4 61.0 77.5", "gfk"),
         _row(_OFFICE31, "DAN", "80.5 97.1 99.6 78.6 63.6 62.8 80.4", "dan"),
-        _row(_OFFICE31, "RTN", "84.5 96.8 99.4 77.5 66.2 64.8 81.6", "rtn"),
-        _row(_OFFICE31, "JAN", "85.4 97.4 99.8 84.7 68.6 70.0 84.3", "jan"),
+        _row(_OFFICE31, "RTN", "84.5 96.8 99.4 77.5 66.2 64.8 81.6", "rtn", note=_SCAN),
+        _row(_OFFICE31, "JAN", "85.4 97.4 99.8 84.7 68.6 70.0 84.3", "jan", note=_SCAN),
         _row(_OFFICE31, "DANN", "82.0 96.9 99.1 79.7 68.2 67.4 82.2", "dann"),
         _row(_OFFICE31, "ADDA", "86.2 96.2 98.4 77.8 69.5 68.9 82.9", "adda"),
         _row(_OFFICE31, "MCDDA", "82.6 98.9 99.8 84.3 66.2 66.3 83.0", "mcd", TUNED),
@@ -138,6 +139,7 @@ TABLE3 = Table(
             "DANN",
             "45.6 59.3 70.1 47.0 58.5 60.9 46.1 43.7 68.5 63.2 51.8 76.8 57.6",
             "dann",
+            note=_SCAN,
         ),
         _row(
             _OFFICE_HOME,
@@ -242,8 +244,8 @@ TABLE4 = Table(
 TABLES: dict[str, Table] = {table.name: table for table in (TABLE1, TABLE2, TABLE3, TABLE4)}
 
 
-def _again(title: str, average: float, method: str = "") -> Row:
-    return Row(title, {}, average, REPRODUCED, method)
+def _again(title: str, average: float, method: str = "", note: str = "") -> Row:
+    return Row(title, {}, average, REPRODUCED, method, note)
 
 
 # Averages alone; by those who keep the Transfer Learning Library.
@@ -269,7 +271,7 @@ REPRODUCTIONS: dict[str, Table] = {
             "TLL",
             "office31-partial",
             _OFFICE31,
-            (_again("PADA", 93.8, "dann"), _again("IWAN", 94.8)),
+            (_again("PADA", 93.8, "dann", "our row: DANN, weighted"), _again("IWAN", 94.8)),
         ),
     )
 }

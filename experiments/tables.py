@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if filled is None:
         return DONE
     pairs = [task.pair for task in tasks]
-    print("\n".join(render(options.dataset, pairs, filled.results)), flush=True)
+    print("\n".join(render(options.dataset, pairs, filled.results, filled.rows)), flush=True)
     if options.output is not None:
-        lines = list(render(options.dataset, pairs, filled.results, links=True))
+        lines = list(render(options.dataset, pairs, filled.results, filled.rows, links=True))
         write(options.output, lines, filled.results)
     return INTERRUPTED if filled.halted else DONE
 
@@ -112,14 +112,23 @@ def read_tuned(path: Path | None) -> dict[str, dict[str, Any]] | None:
 
 
 def render(
-    dataset: str, pairs: Sequence[str], results: Sequence[Result], links: bool = False
+    dataset: str,
+    pairs: Sequence[str],
+    results: Sequence[Result],
+    rows: Sequence[str],
+    links: bool = False,
 ) -> Iterator[str]:
-    """Markdown: our rows, then the paper's; with `links`, each seed of a cell leads to its run."""
+    """Markdown: our rows, then the paper's.
+
+    Args:
+        rows: titles of our rows, those without any finished cell among them.
+        links: each seed of a cell leads to its run.
+    """
     by_class = len(BENCHMARKS[dataset].tasks()) == 1
     columns = list(BENCHMARKS[dataset].classes or ()) if by_class else list(pairs)
     yield f"| | {' | '.join(columns)} | mean | mean over classes | from |"
     yield "|---" * (len(columns) + 4) + "|"
-    for title in dict.fromkeys(result.row for result in results):
+    for title in rows:
         mine = [result for result in results if result.row == title]
         cells = [_cell(mine, column, by_class, links) for column in columns]
         means = [_mean(mine, pairs, metric) for metric in (ACCURACY, CLASS_MEAN)]
@@ -135,6 +144,8 @@ def render(
 
 
 def _ours(seeds: int) -> str:
+    if not seeds:
+        return "not run"
     return f"this package, {seeds} seed{'s' * (seeds > 1)}"
 
 

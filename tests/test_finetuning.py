@@ -16,7 +16,8 @@ from tune.console import Console, table
 from tune.executor import JournalSearcher, Progress
 from tune.history import COMPLETE, FINETUNED, OPEN, PAPER, SOURCE_ONLY, History
 from tune.journal import Journal, read_events
-from tune.record import Projection, find_run
+from tune.mlstore import find_run
+from tune.record import Projection
 from tune.sampler import propose
 from tune.settings import Settings
 from tune.space import OF_ADAPTATION

@@ -11,7 +11,7 @@ import scene
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
-from tune import record
+from tune import mlstore, record
 from tune.history import COMPLETE, FAILED, PRUNED, History
 from tune.journal import Event, Journal, iterate_events, read_events
 from tune.record import Mirror, Projection
@@ -236,7 +236,7 @@ def test_a_lost_experiment_is_taken_back(small: Path, store: str) -> None:
     client = MlflowClient(store, registry_uri=store)
     experiment = client.get_experiment_by_name(scene.TASK)
     client.delete_experiment(experiment.experiment_id)
-    assert record.ensure_experiment(client, store, scene.TASK) == experiment.experiment_id
+    assert mlstore.ensure_experiment(client, store, scene.TASK) == experiment.experiment_id
     assert client.get_experiment_by_name(scene.TASK).lifecycle_stage == "active"
 
 
@@ -245,7 +245,7 @@ def test_artifacts_lie_beside_the_database(small: Path, store: str, tmp_path: Pa
     client = MlflowClient(store, registry_uri=store)
     place = client.get_experiment_by_name(scene.TASK).artifact_location
     assert place == (tmp_path / "store" / "mlartifacts").as_uri()
-    assert record.artifact_location("http://mlflow:5000") is None
+    assert mlstore.artifact_location("http://mlflow:5000") is None
 
 
 # The thread
@@ -320,21 +320,6 @@ def test_the_place_in_another_journal_is_no_place(own: Path, store: str) -> None
     lines = own.read_bytes().splitlines(keepends=True)
     own.write_bytes(b"".join(lines[::-1]))  # as long as before, and something else
     assert Mirror(own, store).owed == own.stat().st_size
-
-
-def test_a_store_is_made_where_there_is_none_and_by_one_alone(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
-    makers = [threading.Thread(target=record.ensure_database, args=(uri,)) for _ in range(2)]
-    for maker in makers:
-        maker.start()
-    for maker in makers:
-        maker.join()
-    client = MlflowClient(uri, registry_uri=uri)
-    assert record.ensure_experiment(client, uri, "x") == record.ensure_experiment(client, uri, "x")
-    before = (tmp_path / "new" / "mlflow.db").stat().st_ino
-    record.ensure_database(uri)
-    assert (tmp_path / "new" / "mlflow.db").stat().st_ino == before
-    record.ensure_database("http://127.0.0.1:1")  # a server makes its own
 
 
 def test_an_address_with_a_password_is_not_written_down(own: Path) -> None:

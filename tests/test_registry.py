@@ -21,7 +21,7 @@ from gsda.model import build_network
 from gsda.predict import find_model
 from gsda.tasks import Task
 from tune import registry
-from tune.record import ensure_experiment
+from tune.mlstore import ensure_experiment
 from tune.registry import CHAMPION, Entry, Outcome, model_name, register
 
 TASK = Task.parse("glyph31/W2D")

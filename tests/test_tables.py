@@ -65,7 +65,8 @@ def result(row: str, pair: str, seed: int, accuracy: float) -> Result:
 def test_a_cell_that_was_not_run_is_empty_and_the_paper_stands_in_rows_of_its_own() -> None:
     pairs = ["A2W", "D2W"]
     results = [result("GSDA", "A2W", 0, 0.8), result("GSDA", "A2W", 1, 0.9)]
-    lines = list(render("office31", pairs, results))
+    lines = list(render("office31", pairs, results, ["GSDA", "DANN"]))
+    assert lines[3] == "| DANN |  |  |  |  | not run |"
     assert lines[2] == "| GSDA | 85.0 ± 7.1 |  |  |  | this package, 2 seeds |"
     paper = [line for line in lines if "| *GSDA* |" in line]
     assert paper == [
@@ -76,7 +77,7 @@ def test_a_cell_that_was_not_run_is_empty_and_the_paper_stands_in_rows_of_its_ow
 
 def test_means_need_every_task_and_links_lead_to_runs() -> None:
     results = [result("GSDA", pair, 0, 0.8) for pair in ("A2W", "D2W")]
-    lines = list(render("office31", ["A2W", "D2W"], results, links=True))
+    lines = list(render("office31", ["A2W", "D2W"], results, ["GSDA"], links=True))
     cell = "80.0 [0](http://here/abc)"
     assert lines[2] == f"| GSDA | {cell} | {cell} | 80.0 | 40.0 | this package, 1 seed |"
 
@@ -85,7 +86,12 @@ def test_a_single_task_is_shown_by_class_with_both_averages() -> None:
     metrics = {"oracle/target_accuracy": 0.5, "oracle/target_class_mean": 0.25}
     metrics |= {"oracle/class/00_aeroplane": 1.0, "oracle/class/11_truck": 0.125}
     lines = list(
-        render("visda2017", ["S2R"], [Result("GSDA", Task.parse("visda2017/S2R"), 0, metrics)])
+        render(
+            "visda2017",
+            ["S2R"],
+            [Result("GSDA", Task.parse("visda2017/S2R"), 0, metrics)],
+            ["GSDA"],
+        )
     )
     assert lines[2].startswith("| GSDA | 100.0 |  |")
     assert lines[2].endswith("| 12.5 | 50.0 | 25.0 | this package, 1 seed |")

@@ -5,7 +5,6 @@ the journal's own times, and the place reached is kept in a file. So the server 
 driver be killed, at any moment; what was not delivered is delivered later, in order.
 """
 
-import fcntl
 import hashlib
 import json
 import threading
@@ -18,80 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from gsda.files import write_atomically
 from gsda.monitor import describe_collapse
-from gsda.tracking import SQLITE, hide_password
+from gsda.tracking import hide_password
 from tune.choice import choose
 from tune.history import COMPLETE, FAILED, FINETUNED, PRUNED, SOURCE_ONLY, History
 from tune.journal import Event, encode, iterate_events
+from tune.mlstore import ensure_database, ensure_experiment, find_run
 
 TRIAL_TAG, SEARCH_TAG = "gsda.trial", "gsda.search"
 BACK_OFF_S = (0.5, 1, 2, 5, 10, 20)
 _STATUS = {COMPLETE: "FINISHED", PRUNED: "FINISHED", FAILED: "FAILED"}
-# Opens the experiment as a list of training runs, not of conversations.
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 # What MLflow says of a request that it will refuse for ever; believed the third time.
 _FINAL, _TRIES, _TRY_AGAIN_S = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"), 3, 0.2
 _BATCH = 500  # metrics in a request; MLflow takes at most 1000
-
-
-def artifact_location(uri: str) -> str | None:
-    """Where artifacts of a SQLite store go: beside the file. A server knows its own place."""
-    if not uri.startswith(SQLITE):
-        return None
-    return (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlartifacts").as_uri()
-
-
-def ensure_database(uri: str) -> None:
-    """Make a SQLite store that is not there, whole or not at all.
-
-    MLflow's own making of tables takes seconds, fails where two start it at once, and leaves a
-    file behind that can never be opened again if it is killed in the middle.
-    """
-    if not uri.startswith(SQLITE):
-        return
-    path = Path(uri.removeprefix(SQLITE))
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if path.exists():
-            return
-        fresh = path.with_name(f".{path.name}.new")
-        fresh.unlink(missing_ok=True)
-        MlflowClient(f"{SQLITE}{fresh}").search_experiments(max_results=1)
-        fresh.replace(path)
-
-
-def ensure_experiment(client: MlflowClient, uri: str, name: str) -> str:
-    """The id of the experiment of that name, made if need be."""
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
-    try:
-        made = client.create_experiment(name, artifact_location(uri), tags=_EXPERIMENT_TAGS)
-        return str(made)
-    except MlflowException:
-        found = client.get_experiment_by_name(name)  # another search was faster
-        if found is None:
-            raise
-        return str(found.experiment_id)
-
-
-def find_run(client: MlflowClient, experiment: str, tag: str, key: str) -> str | None:
-    """The id of the run that carries `key`, if there is one.
-
-    One that a user deleted counts, too: what he threw away is not made again.
-    """
-    query = f"tags.`{tag}` = '{key}'"
-    runs = client.search_runs([experiment], query, ViewType.ALL, max_results=1)
-    return str(runs[0].info.run_id) if runs else None
 
 
 @dataclass
