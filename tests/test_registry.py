@@ -71,6 +71,25 @@ def hand_in(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Regi
 
 def test_model_names_hold_the_dataset_and_the_task() -> None:
     assert model_name(TASK) == NAME
+    assert model_name(TASK, "dann") == "dann-glyph31-W2D"
+
+
+def test_methods_do_not_compete(hand_in: Registry, store: str) -> None:
+    hand_in("a", 0.1)
+    other = hand_in("b", 0.9, promote=True, method="dann")
+    assert other == Outcome("dann-glyph31-W2D", "1", True, "version 1 is the champion")
+    assert champion(store) == "1"
+    client = MlflowClient(store, registry_uri=store)
+    found = client.get_model_version_by_alias("dann-glyph31-W2D", CHAMPION)
+    assert (found.tags["method"], found.tags["value"]) == ("dann", "0.9")
+    assert client.get_registered_model(NAME).description.endswith("by GSDA searches.")
+
+
+def test_a_version_tells_the_setting_of_its_method() -> None:
+    config = {"method": "dann", "lambda_max": 0.5, "lr": 0.03, "alpha": 0.02}
+    assert registry._setting(config) == "DANN, lambda_max 0.5, lr 0.03"
+    of_gsda = {"alpha": 0.02, "beta": 1.0, "n_groups": 6, "tau": 0.9}
+    assert registry._setting(of_gsda) == "alpha 0.02, beta 1, n_groups 6, tau 0.9"
 
 
 def test_the_first_is_the_champion(hand_in: Registry, store: str) -> None:

@@ -20,8 +20,11 @@ def storage(tmp_path: Path) -> Path:
     return tmp_path / "searches"
 
 
-def begin(storage: Path, name: str | None = None, task: Task = TASK) -> str:
-    journal = claim(storage, name, task, SPEC)
+def begin(
+    storage: Path, name: str | None = None, task: Task = TASK, method: str | None = None
+) -> str:
+    spec = SPEC if method is None else SPEC | {"base": {"method": method}}
+    journal = claim(storage, name, task, spec)
     journal.close()
     return journal.path.parent.name
 
@@ -33,6 +36,16 @@ def test_names_count_up_for_each_task(storage: Path) -> None:
     begin(storage, "glyph31-W2D-x")
     assert begin(storage) == "glyph31-W2D-042"
     assert find_search(storage, None, TASK).name == "glyph31-W2D-042"
+
+
+def test_other_methods_count_for_themselves(storage: Path) -> None:
+    begin(storage)
+    names = [begin(storage, method="dann") for _ in range(2)]
+    assert names == ["glyph31-W2D-dann-001", "glyph31-W2D-dann-002"]
+    assert find_search(storage, None, TASK).name == "glyph31-W2D-001"
+    assert find_search(storage, None, TASK, "dann").name == names[-1]
+    with pytest.raises(BadInput, match="There is no search of glyph31/W2D by mcd in"):
+        find_search(storage, None, TASK, "mcd")
 
 
 def test_a_search_begins_with_its_spec_and_name(storage: Path) -> None:

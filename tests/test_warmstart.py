@@ -212,6 +212,8 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     search(storage, "pacs", 1, dataset="pacs", task="pacs/P2A")
     search(storage, "im", 1, metric="val/im")
     search(storage, "lr", 1, search=["alpha", "lr"])
+    base = scene.small_config(steps=18, method="dann").to_dict()
+    search(storage, "dann", 1, base=base)
     journal = Journal(storage / "new" / "journal.log")
     journal.append("search", uuid="x", spec=scene.make_spec(scene.small_config(), 2, name="new"))
     journal.close()
@@ -227,6 +229,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("good pacs", "--warm-start pacs is a search of pacs/P2A, and this one is of glyph31/W2D"),
         ("im", "--warm-start im searched by val/im, and this one by val/bnm: add --metric val/im"),
         ("lr", "--warm-start lr searched alpha,lr, and this one alpha,beta,n_groups,tau: add --se"),
+        ("dann", "--warm-start dann is a search of dann, and this one of gsda: choose a search of"),
         ("new", "--warm-start new has no finished trial yet: finish it with --resume"),
     ],
 )

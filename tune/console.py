@@ -25,6 +25,7 @@ from tune.history import (
     Trial,
 )
 from tune.journal import Event
+from tune.shelf import of_method
 from tune.space import OF_ADAPTATION
 
 _STATES = {OPEN: "unfinished", COMPLETE: "finished", PRUNED: "stopped early", FAILED: "failed"}
@@ -96,7 +97,7 @@ class Console:
         self.say(
             f"  {history.total} trials ({len(spec['references'])} reference, {spec['trials']} "
             f"searched{_later(history)}{begun}), {at_once} at a time on {device}; "
-            f"searching {', '.join(spec['search'])} by {spec['metric']}"
+            f"searching {', '.join(spec['search'])}{of_method(spec)} by {spec['metric']}"
         )
 
         for known in spec.get("warm", {}).get("searches", ()):

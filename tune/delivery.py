@@ -18,7 +18,7 @@ from tune.journal import Event, Journal  # noqa: E402
 from tune.record import Mirror, first_line  # noqa: E402
 from tune.registry import Entry, Outcome, register  # noqa: E402
 from tune.settings import DONE, OWED  # noqa: E402
-from tune.shelf import JOURNAL, MODEL_FOLDER, trial_folder  # noqa: E402
+from tune.shelf import JOURNAL, MODEL_FOLDER, method_of, trial_folder  # noqa: E402
 
 PATIENCE_S = 30.0
 # Between attempts to register: two searches that end at once find one database locked.
@@ -54,6 +54,7 @@ class Delivery:
                 value=value,
                 data=history.spec["digest"],
                 oracle=best.value("oracle/target_accuracy"),
+                method=method_of(history.spec),
             )
             return register(entry, self.uri, self.promote)
 

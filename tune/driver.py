@@ -77,7 +77,7 @@ def prepare(task: Task, settings: Settings, console: Console) -> Prepared:
     if not settings.resume:
         check_free(storage, settings.name)
         return Prepared(task, settings, specify(task, settings, console), None, uri)
-    folder = find_search(storage, settings.name, task)
+    folder = find_search(storage, settings.name, task, settings.method)
     history = History.of(read_events(folder / JOURNAL)[0])
     check_resume(task, settings, history, console)
     settings = with_machines(settings, history.spec)

@@ -27,6 +27,7 @@ from tune.choice import choose
 from tune.history import COMPLETE, FAILED, FINETUNED, PRUNED, SOURCE_ONLY, History
 from tune.journal import Event, encode, iterate_events
 from tune.mlstore import ensure_database, ensure_experiment, find_run
+from tune.shelf import method_of
 
 TRIAL_TAG, SEARCH_TAG = "gsda.trial", "gsda.search"
 BACK_OFF_S = (0.5, 1, 2, 5, 10, 20)
@@ -94,7 +95,7 @@ class Projection:
 
     def _make_parent(self, spec: Mapping[str, Any], uuid: str) -> str:
         tags = {SEARCH_TAG: uuid, "search": spec["name"], "metric": spec["metric"]}
-        tags |= self._common_tags()
+        tags |= self._common_tags() | {"method": method_of(spec)}
         if "warm" in spec:
             tags["warm_started_from"] = ",".join(s["name"] for s in spec["warm"]["searches"])
         began = int(self.history.began * 1000)

@@ -4,7 +4,7 @@ import importlib.metadata
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from mlflow.types.schema import Schema, TensorSpec
 
 import gsda
 from gsda.bundle import Predictor, amend_manifest, load_bundle
+from gsda.config import Config
+from gsda.methods import METHODS, find_entry
 from gsda.tasks import Task
 from tune.record import TRIAL_TAG
 
@@ -38,6 +40,7 @@ class Entry:
         run_id: of the trial's MLflow run. key: the trial's identity.
         value: of `metric`, label-free. data: identity of source and target images.
         oracle: accuracy on target labels where they exist; written down, never compared.
+        method: that was searched; the model may be of source-only training all the same.
     """
 
     task: Task
@@ -48,6 +51,7 @@ class Entry:
     value: float
     data: str
     oracle: float | None = None
+    method: str = Config.method
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,9 @@ class Outcome:
     sentence: str
 
 
-def model_name(task: Task) -> str:
-    """``gsda-glyph31-A2D``."""
-    return f"gsda-{task.slug}"
+def model_name(task: Task, method: str = Config.method) -> str:
+    """``gsda-glyph31-A2D``, ``dann-glyph31-A2D``: methods do not compete for one alias."""
+    return f"{method}-{task.slug}"
 
 
 def register(entry: Entry, uri: str, promote: bool = False) -> Outcome:
@@ -80,10 +84,10 @@ def register(entry: Entry, uri: str, promote: bool = False) -> Outcome:
         promote: take the alias even from a champion that cannot be compared with this one.
     """
     client = MlflowClient(uri, registry_uri=uri)
-    name = model_name(entry.task)
+    name = model_name(entry.task, entry.method)
     predictor = load_bundle(entry.folder)
     amend_manifest(entry.folder, selection=_selection(entry))
-    _ensure_model(client, name, entry.task)
+    _ensure_model(client, name, entry)
     version = _find_version(client, name, entry.key)
     version = version or _add_version(client, uri, name, entry, predictor)
     return _crown(client, name, version, entry, promote)
@@ -95,15 +99,16 @@ def _selection(entry: Entry) -> dict[str, Any]:
     return {"trial": entry.key, "rule": rule, "metric": entry.metric, "value": entry.value}
 
 
-def _ensure_model(client: MlflowClient, name: str, task: Task) -> None:
+def _ensure_model(client: MlflowClient, name: str, entry: Entry) -> None:
+    title = find_entry(entry.method).title
     try:
         client.get_registered_model(name)
     except MlflowException:
         try:
             client.create_registered_model(
                 name,
-                tags={"task": str(task)},
-                description=f"Best models of {task} by GSDA searches.",
+                tags={"task": str(entry.task), "method": entry.method},
+                description=f"Best models of {entry.task} by {title} searches.",
             )
         except MlflowException:
             client.get_registered_model(name)  # another search was faster
@@ -120,6 +125,7 @@ def _add_version(
     tags = {
         TRIAL_TAG: entry.key,
         "task": str(entry.task),
+        "method": entry.method,
         "metric": entry.metric,
         "value": repr(entry.value),
         "data": entry.data,
@@ -207,9 +213,15 @@ def _describe(entry: Entry, predictor: Predictor) -> str:
     )
     return (
         f"{entry.task}, {len(predictor.classes)} classes, backbone {config['backbone']}; "
-        f"alpha {config['alpha']:.4g}, beta {config['beta']:.4g}, n_groups {config['n_groups']}, "
-        f"tau {config['tau']:.4g}. Chosen by {entry.metric} = {entry.value:.4f}.{known}"
+        f"{_setting(config)}. Chosen by {entry.metric} = {entry.value:.4f}.{known}"
     )
+
+
+def _setting(config: Mapping[str, Any]) -> str:
+    """``alpha 0.02, beta 1, n_groups 6, tau 0.9``; of another method its name, and its own."""
+    entry = find_entry(config.get("method", Config.method))
+    values = ", ".join(f"{name} {config[name]:.4g}" for name in entry.searched if name in config)
+    return values if entry is METHODS[Config.method] else f"{entry.title}, {values}"
 
 
 def _crown(client: MlflowClient, name: str, version: Any, entry: Entry, promote: bool) -> Outcome:

@@ -1,4 +1,4 @@
-"""The main job: search the settings of GSDA for a transfer task, and keep the best model.
+"""The main job: search the settings of GSDA, or another method, for a task; keep the best model.
 
 python tune/search.py --task A2D
 """
@@ -16,6 +16,7 @@ if __name__ == "__main__":
 
 from gsda.data.folders import check_root
 from gsda.errors import BadInput
+from gsda.methods import METHODS
 from gsda.tasks import Task
 from gsda.tracking import choose_tracking_uri
 from gsda.validators import DEFAULT_METRIC
@@ -23,6 +24,7 @@ from tune.command import program
 from tune.settings import (
     BAD_USE,
     DEFAULT_MAX_FAILURES,
+    DEFAULT_METHOD,
     DEFAULT_TRIALS,
     INTERRUPTED,
     Settings,
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
 
 # Options that are fields of `Config`, not searched ones.
 _TRAINING = (
-    "steps evaluate_every batch_size features class_weighting target_sampling passes sync".split()
-)
+    "method steps evaluate_every batch_size features class_weighting target_sampling passes sync"
+).split()
 
 
 def search(task: Task, **options: Any) -> "Result":
@@ -91,7 +93,8 @@ def _flush(texts: list[str], settings: Settings) -> int:
     if settings.name is not None:
         folders = [find_named(storage, settings.name)]
     elif texts:
-        folders = [find_search(storage, None, task) for task in resolve_tasks(texts, settings)]
+        tasks = resolve_tasks(texts, settings)
+        folders = [find_search(storage, None, task, settings.method) for task in tasks]
     else:
         raise BadInput("--flush needs a search: give its --name, or a --task for the newest.")
     uri = choose_tracking_uri(settings.tracking_uri)
@@ -111,7 +114,7 @@ def _check_places(tasks: Sequence[Task], settings: Settings) -> None:
         read_earlier(task, settings)
     for task in tasks if len(tasks) == 1 else ():
         if settings.resume:
-            find_search(storage, settings.name, task)
+            find_search(storage, settings.name, task, settings.method)
         else:
             check_free(storage, settings.name)
 
@@ -129,8 +132,8 @@ def build_parser() -> argparse.ArgumentParser:
     """All options; None means "not said"."""
     parser = argparse.ArgumentParser(
         prog=program(),
-        description="Search the settings of GSDA for a transfer task without target labels, and "
-        "register the best model.",
+        description="Search the settings of GSDA, or another method, for a transfer task without "
+        "target labels, and register the best model.",
         epilog="Exit codes: 0 done, 1 no usable trial, 2 bad use, 3 done but the tracking server "
         "is owed a part of the record, 75 interrupted and resumable.",
     )
@@ -165,13 +168,17 @@ def _add_data(group: Any) -> None:
 
 def _add_search(group: Any) -> None:
     group.add_argument(
+        "--method", metavar="NAME", help=f"{', '.join(METHODS)} (default: {DEFAULT_METHOD})"
+    )
+    group.add_argument(
         "--trials", type=int, help=f"settings to try beside 2 reference trials ({DEFAULT_TRIALS})"
     )
     group.add_argument("--max-hours", type=float, help="start no trial after so many hours")
     group.add_argument(
         "--search",
         metavar="FIELDS",
-        help=f"fields, with commas, of {', '.join(SEARCHABLE)} ({','.join(DEFAULT_FIELDS)})",
+        help=f"fields, with commas, of {', '.join(SEARCHABLE)} "
+        f"({','.join(DEFAULT_FIELDS)}; other methods have their own)",
     )
     group.add_argument(
         "--warm-start",

@@ -8,6 +8,7 @@ from gsda.backbones import find_backbone
 from gsda.config import Config
 from gsda.data.load import default_cache
 from gsda.errors import BadInput
+from gsda.methods import check_fields, check_method, find_entry
 from gsda.naming import chosen_dataset, resolve_own, resolve_task
 from gsda.tasks import BENCHMARKS, Task
 from gsda.tracking import hide_password
@@ -15,10 +16,11 @@ from gsda.validators import DEFAULT_METRIC, check_metric
 from tune.picks import SELECTIONS
 from tune.rule import check_guide, check_rule
 from tune.shelf import check_name
-from tune.space import DEFAULT_FIELDS, SEARCHABLE
+from tune.space import SEARCHABLE
 
 DEFAULT_STORAGE = Path("searches")
 DEFAULT_TRIALS, DEFAULT_MAX_FAILURES = 20, 2
+DEFAULT_METHOD = Config.method
 # Exit codes.
 DONE, NO_MODEL, BAD_USE, OWED, INTERRUPTED = 0, 1, 2, 3, 75
 
@@ -100,17 +102,34 @@ class Settings:
             raise BadInput(f"--select is {self.select!r}: choose one of {', '.join(SELECTIONS)}.")
         if self.backbone is not None:
             find_backbone(self.backbone)
-        Config.from_dict(self.overrides)
+        config = Config.from_dict(self.overrides)
+        if not self.resume:  # else what is not said stands in the journal
+            check_method(config)
         for name in self.search or ():
             if name not in SEARCHABLE:
                 raise BadInput(
                     f"--search {name!r} cannot be searched: choose from {', '.join(SEARCHABLE)}."
                 )
+        self._check_fields()
+
+    def _check_fields(self) -> None:
+        """A resumed search has its method from its journal."""
+        if self.resume and "method" not in self.overrides:
+            return
+        named = {name: f"--search {name}" for name in self.search or ()}
+        fixed = [name for name in SEARCHABLE if name in self.overrides]
+        named |= {name: f"--{name.replace('_', '-')}" for name in fixed}
+        check_fields(self.method, named)
 
     def _check_finetuning(self) -> None:
         top, steps = self.finetune_top, self.finetune_steps
         _check("--finetune-top", top, top is None or top >= 1, "at least 1")
         _check("--finetune-steps", steps, steps is None or steps >= 1, "at least 1")
+        if top is not None and find_entry(self.method).frozen_only:
+            raise BadInput(
+                f"--finetune-top trains end to end, and {self.method} only fits frozen features: "
+                "leave it out."
+            )
         if steps is not None and top is None and not self.resume:
             raise BadInput("--finetune-steps needs --finetune-top: say how many of the best.")
         if top is not None and not self.resume and self.overrides.get("features") != "frozen":
@@ -147,8 +166,13 @@ class Settings:
         return self.metric or DEFAULT_METRIC
 
     @property
+    def method(self) -> str:
+        """Key of `gsda.methods.METHODS`."""
+        return str(self.overrides.get("method", DEFAULT_METHOD))
+
+    @property
     def chosen_fields(self) -> tuple[str, ...]:
-        return self.search or DEFAULT_FIELDS
+        return self.search or find_entry(self.method).searched
 
     def places(self) -> list[str]:
         """The options that say where things are kept, as far as they were said."""

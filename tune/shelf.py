@@ -4,10 +4,13 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gsda.config import Config
 from gsda.errors import BadInput
+from gsda.methods import find_entry
 from gsda.naming import NAME
 from gsda.tasks import Task
 from tune.journal import Journal
@@ -16,16 +19,19 @@ JOURNAL = "journal.log"
 MODEL_FOLDER = "model"  # of a trial that is done, in its folder
 
 
-def find_search(storage: Path, name: str | None, task: Task) -> Path:
-    """The folder of the search of that name, or of the newest numbered one of the task.
+def find_search(storage: Path, name: str | None, task: Task, method: str = Config.method) -> Path:
+    """The folder of the search of that name, or of the task's and method's newest numbered one.
 
     Raises:
         BadInput: there is none.
     """
     if name is None:
-        taken = _numbered(storage, task)
+        taken = _numbered(storage, _stem(task, method))
         if not taken:
-            raise BadInput(f"There is no search of {task} in {storage} to resume: check --storage.")
+            by = "" if method == Config.method else f" by {method}"
+            raise BadInput(
+                f"There is no search of {task}{by} in {storage} to resume: check --storage."
+            )
         return storage / taken[max(taken)]
     return find_named(storage, name)
 
@@ -79,16 +85,18 @@ def check_free(storage: Path, name: str | None) -> None:
 def claim(storage: Path, name: str | None, task: Task, spec: dict[str, Any]) -> Journal:
     """Put a new search on the shelf, its first event written; whole, or not there.
 
-    Without a name it is called after the task and the next free number.
+    Without a name it is called after the task, the method if that is not GSDA, and the next free
+    number.
 
     Raises:
         BadInput: the name is taken, or the folder cannot be made.
     """
+    stem = _stem(task, method_of(spec))
     fresh = storage / f".new-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
         fresh.mkdir(parents=True)
         while True:
-            final = name or f"{task.slug}-{max(_numbered(storage, task), default=0) + 1:03d}"
+            final = name or f"{stem}-{max(_numbered(storage, stem), default=0) + 1:03d}"
             journal = Journal(fresh / JOURNAL)
             journal.append("search", uuid=uuid.uuid4().hex, spec=spec | {"name": final})
             journal.close()
@@ -115,8 +123,24 @@ def _place(fresh: Path, final: Path) -> bool:
     return True
 
 
-def _numbered(storage: Path, task: Task) -> dict[int, str]:
-    """Numbers of the searches that were named after the task, with their names."""
-    pattern = re.compile(re.escape(task.slug) + r"-(\d{3,})")
-    names = [path.parent.name for path in storage.glob(f"{task.slug}-*/{JOURNAL}")]
+def method_of(spec: Mapping[str, Any]) -> str:
+    """The method that a search is about; the oldest journals know of one alone."""
+    return str(spec.get("base", {}).get("method", Config.method))
+
+
+def of_method(spec: Mapping[str, Any]) -> str:
+    """`` of DANN``, where it must be said."""
+    method = method_of(spec)
+    return "" if method == Config.method else f" of {find_entry(method).title}"
+
+
+def _stem(task: Task, method: str) -> str:
+    """What the names of searches begin with: ``glyph31-A2D``, ``glyph31-A2D-dann``."""
+    return task.slug if method == Config.method else f"{task.slug}-{method}"
+
+
+def _numbered(storage: Path, stem: str) -> dict[int, str]:
+    """Numbers of the searches that were named so, with their names."""
+    pattern = re.compile(re.escape(stem) + r"-(\d{3,})")
+    names = [path.parent.name for path in storage.glob(f"{stem}-*/{JOURNAL}")]
     return {int(match.group(1)): name for name in names if (match := pattern.fullmatch(name))}

@@ -8,11 +8,12 @@ from typing import Any
 
 import gsda
 from gsda.backbones import find_backbone
-from gsda.config import Config, source_only
+from gsda.config import GROUPED, Config, source_only
 from gsda.data.domain import Domain, Pair
 from gsda.data.load import DataSpec, identity, load_domains
 from gsda.errors import BadInput
 from gsda.features import freeze
+from gsda.methods import check_method
 from gsda.model import build_network, load_pretrained
 from gsda.recipes import default_backbone, recommend
 from gsda.tasks import BENCHMARKS, Task
@@ -70,8 +71,8 @@ def specify(task: Task, settings: Settings, console: Console) -> dict[str, Any]:
         "base": base.to_dict(),
         "finetune_top": settings.finetune_top or 0,
         "finetune_base": _finetune_base(task, settings, n_classes, backbone),
-        "references": {SOURCE_ONLY: source_only(base).to_dict(), PAPER: base.to_dict()},
-        "as_in_paper": not set(DEFAULT_FIELDS) & set(settings.overrides),
+        "references": _references(base),
+        "as_in_paper": base.method == GROUPED and not set(DEFAULT_FIELDS) & set(settings.overrides),
         "search": list(settings.chosen_fields),
         "trials": settings.trials or DEFAULT_TRIALS,
         "metric": settings.chosen_metric,
@@ -102,7 +103,15 @@ def _base(task: Task, settings: Settings, n_classes: int, backbone: str) -> Conf
     changes = dict(settings.overrides) | {"seed": settings.seed or 0}
     if settings.weights is not None:
         changes["weights"] = _absolute(settings.weights)
-    return recommend(task, n_classes, backbone, **changes)
+    base = recommend(task, n_classes, backbone, **changes)
+    check_method(base)
+    return source_only(base) if base.method == "source_only" else base
+
+
+def _references(base: Config) -> dict[str, dict[str, Any]]:
+    """What the search is compared with: no adaptation, and the method as its authors weigh it."""
+    plain = source_only(base).to_dict()
+    return {SOURCE_ONLY: plain} | ({PAPER: base.to_dict()} if base.to_dict() != plain else {})
 
 
 def _finetune_base(

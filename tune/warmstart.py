@@ -19,7 +19,7 @@ from gsda.tasks import Task
 from tune.history import COMPLETE, PAPER, PRUNED, SEARCHED, History, Trial
 from tune.journal import read_events
 from tune.settings import Settings
-from tune.shelf import JOURNAL, find_named
+from tune.shelf import JOURNAL, find_named, method_of
 from tune.space import Range, inside
 
 OPTION = "--warm-start"
@@ -31,7 +31,7 @@ def read_earlier(task: Task, settings: Settings) -> list[History]:
     """The searches that the settings name, which must be able to tell something.
 
     Raises:
-        BadInput: a name twice; no such search; another dataset, metric or search space; or no
+        BadInput: a name twice; no such search; another dataset, method, metric or space; or no
             trial of it has finished.
     """
     names = settings.warm_start or ()
@@ -42,18 +42,24 @@ def read_earlier(task: Task, settings: Settings) -> list[History]:
     for name in names:
         folder = find_named(settings.storage.resolve(), name, OPTION)
         history = History.of(read_events(folder / JOURNAL)[0])
-        _check(history, task, settings.chosen_metric, settings.chosen_fields)
+        _check(history, task, settings)
         found.append(history)
     return found
 
 
-def _check(history: History, task: Task, metric: str, fields: Sequence[str]) -> None:
-    spec = history.spec
+def _check(history: History, task: Task, settings: Settings) -> None:
+    spec, method = history.spec, settings.method
+    metric, fields = settings.chosen_metric, settings.chosen_fields
     option = f"{OPTION} {spec['name']}"
     if spec["dataset"] != task.dataset:
         raise BadInput(
             f"{option} is a search of {spec['task']}, and this one is of {task}: "
             "choose a search of the same dataset."
+        )
+    if method_of(spec) != method:
+        raise BadInput(
+            f"{option} is a search of {method_of(spec)}, and this one of {method}: "
+            "choose a search of the same method."
         )
     if spec["metric"] != metric:
         raise BadInput(
