@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from experiments.cells import choose_rows, default_rows, with_seeds
-from experiments.estimate import describe_time, estimate_seconds
+from experiments.estimate import Cost, describe_time, estimate_seconds
 from experiments.results import ACCURACY, Result
 from gsda.config import Config
 from gsda.tasks import Task
 from tune.cluster import connected
 from tune.console import Console
 from tune.settings import Settings
-from tune.sweep import Cell, Sweep, Swept, Teller, at_once
+from tune.sweep import Cell, Sweep, Swept, Teller, at_once, identity_of
 
 Wanted = list[tuple[str, int, Cell]]
 
@@ -40,7 +40,8 @@ def fill(
     Raises:
         BadInput: whatever is wrong with data, weights, rows or machines.
     """
-    sweeps = [Sweep.open(task, settings, Console(stream=sys.stderr)) for task in tasks]
+    console = Console(stream=sys.stderr)
+    sweeps = [Sweep.open(task, settings, console, options.retry) for task in tasks]
     wanted = [_wanted(sweep, options, tuned) for sweep in sweeps]
     return run_all(sweeps, wanted, settings, options.dry_run)
 
@@ -58,8 +59,13 @@ def run_all(
     lists = [[cell for _, _, cell in cells] for cells in wanted]
     missing = [sweep.missing(cells) for sweep, cells in zip(sweeps, lists, strict=True)]
     n_missing = sum(map(len, missing))
-    n_wanted = sum(map(len, lists))
+    n_wanted = sum(len({identity_of(cell.config.to_dict()) for cell in cells}) for cells in lists)
     _say(f"{n_wanted} cells, {n_wanted - n_missing} of them recorded, {n_missing} to run")
+    for sweep, cells in zip(sweeps, lists, strict=True):
+        for trial in sweep.failed(cells):
+            _say(
+                f"  {sweep.task} {trial.kind} failed before ({trial.reason}): --retry runs it again"
+            )
     if dry_run and n_missing:
         seconds = _estimate(sweeps, missing, settings)
         _say(f"one worker needs about {describe_time(seconds)} for these")
@@ -87,7 +93,7 @@ def _estimate(
     sweeps: Sequence[Sweep], missing: Sequence[Sequence[Cell]], settings: Settings
 ) -> float:
     """Seconds on one worker; steps are timed once for each kind of setting, not for each task."""
-    measured: dict[str, float] = {}
+    measured: dict[str, Cost] = {}
     device = settings.device if settings.device not in (None, "auto") else None
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     pairs = zip(sweeps, missing, strict=True)

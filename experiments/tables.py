@@ -17,17 +17,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.options import add_sweep_options, build_common, read_settings
 from experiments.paper import REPRODUCTIONS, TABLES, Row, Table
 from experiments.results import ACCURACY, CLASS_MEAN, OF_CLASS, Result
 from gsda.errors import BadInput
 from gsda.tasks import BENCHMARKS
-from tune.settings import BAD_USE, DONE, INTERRUPTED, Settings, resolve_tasks
+from tune.settings import BAD_USE, DONE, INTERRUPTED, resolve_tasks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = build_parser().parse_args(arguments)
     try:
+        check_seeds(options.seeds)
         settings, tuned = read_settings(options), read_tuned(options.tuned)
         tasks = resolve_tasks(options.task or ["all"], settings)
         from experiments.filling import fill
@@ -48,46 +50,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All options."""
-    parser = argparse.ArgumentParser(prog="tables", description=__doc__)
-    parser.add_argument("dataset", help=", ".join(BENCHMARKS))
+    parser = build_common("tables", __doc__)
     parser.add_argument("--task", nargs="+", help="bare ids; default: all tasks of the dataset")
     parser.add_argument("--rows", nargs="+", help="ablation, methods or partial")
     parser.add_argument("--only", nargs="+", default=[], metavar="TITLE", help="some of the rows")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, ... (1)")
     parser.add_argument("--tuned", type=Path, help="JSON file {row: {setting: value}}: these rows")
-    parser.add_argument("--data", type=Path, help="folder of the domains")
-    parser.add_argument("--backbone")
-    parser.add_argument("--weights")
-    parser.add_argument("--features", help="trained, or frozen")
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--evaluate-every", type=int)
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--device")
-    parser.add_argument("--cpus-per-trial", type=float)
-    parser.add_argument("--gpus-per-trial", type=float)
-    parser.add_argument("--address", help="Ray cluster to join")
-    parser.add_argument("--storage", type=Path, help="folder of the journals (searches)")
-    parser.add_argument("--tracking-uri", help="MLflow's address; default: ./mlflow.db")
     parser.add_argument("--output", type=Path, help="folder for table.md and cells.csv")
-    parser.add_argument("--dry-run", action="store_true", help="say what is missing, and how long")
+    add_sweep_options(parser)
     return parser
 
 
-def read_settings(options: Any) -> Settings:
-    """The same options, as a search has them.
+def check_seeds(seeds: int) -> None:
+    """Refuse none.
 
     Raises:
-        BadInput: whatever is wrong with them.
+        BadInput: fewer than one.
     """
-    names = "features steps evaluate_every batch_size".split()
-    overrides = {name: v for name in names if (v := getattr(options, name)) is not None}
-    names = "dataset data backbone weights device cpus_per_trial gpus_per_trial address".split()
-    given = {name: getattr(options, name) for name in [*names, "tracking_uri"]}
-    if options.storage is not None:
-        given["storage"] = options.storage
-    if options.seeds < 1:
-        raise BadInput(f"--seeds is {options.seeds}, but must be at least 1.")
-    return Settings(**given, overrides=overrides)
+    if seeds < 1:
+        raise BadInput(f"--seeds is {seeds}, but must be at least 1.")
 
 
 def read_tuned(path: Path | None) -> dict[str, dict[str, Any]] | None:

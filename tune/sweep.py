@@ -25,11 +25,12 @@ from gsda.tracking import choose_tracking_uri  # noqa: E402
 from tune.cluster import Share, connected, places, share  # noqa: E402
 from tune.console import Console  # noqa: E402
 from tune.executor import Progress, execute  # noqa: E402
-from tune.history import COMPLETE, OPEN, History, Trial  # noqa: E402
+from tune.failures import rule_of  # noqa: E402
+from tune.history import COMPLETE, FAILED, OPEN, History, Trial  # noqa: E402
 from tune.journal import Event, Journal, read_events  # noqa: E402
 from tune.record import Mirror, Projection  # noqa: E402
 from tune.settings import Settings  # noqa: E402
-from tune.shelf import JOURNAL, MODEL_FOLDER, claim  # noqa: E402
+from tune.shelf import JOURNAL, MODEL_FOLDER, claim, trial_folder  # noqa: E402
 from tune.spec import plan_of, specify  # noqa: E402
 
 PATIENCE_S = 30.0
@@ -73,8 +74,8 @@ class Swept:
 
 
 def identity_of(config: Mapping[str, Any]) -> str:
-    """Equal settings, equal identity."""
-    return repr(sorted(config.items()))
+    """Equal settings, equal identity; what an older journal does not know of has its default."""
+    return repr(sorted(Config.from_dict(config).to_dict().items()))
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,26 @@ class Sweep:
     Attributes:
         folder: of its journal, made by the first cell that is run.
         spec: as of a search.
+        retry: whether every cell that failed is run again; else those that may fare better.
+        keep: whether the models of cells are kept; then a cell whose model is gone is run again.
     """
 
     task: Task
     settings: Settings
     spec: dict[str, Any]
     folder: Path
+    retry: bool = False
+    keep: bool = False
 
     @classmethod
-    def open(cls, task: Task, settings: Settings, console: Console) -> "Sweep":
+    def open(
+        cls,
+        task: Task,
+        settings: Settings,
+        console: Console,
+        retry: bool = False,
+        keep: bool = False,
+    ) -> "Sweep":
         """Check all that can be checked; nothing is written but decoded images.
 
         Raises:
@@ -100,7 +112,7 @@ class Sweep:
         """
         spec = specify(task, settings, console) | {"references": {}, "trials": 0}
         folder = settings.storage.resolve() / f"sweep-{task.slug}-{spec['digest'][:8]}"
-        return cls(task, settings, spec, folder)
+        return cls(task, settings, spec, folder, retry, keep)
 
     def known(self) -> dict[str, Trial]:
         """Trials that are recorded, by setting."""
@@ -109,14 +121,31 @@ class Sweep:
         return by_setting(History.of(read_events(self.folder / JOURNAL)[0]))
 
     def missing(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Cells that are not finished, each setting once."""
+        """Cells that are to be run, each setting once."""
         known = self.known()
         wanted: dict[str, Cell] = {}
         for cell in cells:
             key = identity_of(cell.config.to_dict())
-            if key not in known or known[key].state == OPEN:
+            if key not in known or self._is_due(known[key]):
                 wanted.setdefault(key, cell)
         return list(wanted.values())
+
+    def _is_due(self, trial: Trial) -> bool:
+        """Whether a recorded cell is run, or run again."""
+        if trial.state == FAILED:
+            return self.retry or rule_of(trial.cause).retried
+        return trial.state == OPEN or (self.keep and not self.model_of(trial).is_dir())
+
+    def failed(self, cells: Sequence[Cell]) -> list[Trial]:
+        """The recorded trials of cells that failed, and are not run again."""
+        known = self.known()
+        keys = {identity_of(cell.config.to_dict()) for cell in cells}
+        found = [known[key] for key in keys & set(known)]
+        return [trial for trial in found if trial.state == FAILED and not self._is_due(trial)]
+
+    def model_of(self, trial: Trial) -> Path:
+        """Where the model of a cell is, if it was kept."""
+        return trial_folder(self.folder, trial.number) / MODEL_FOLDER
 
     def pair(self, config: Config) -> Pair:
         """The images that a cell is trained on, or their frozen features."""
@@ -156,14 +185,17 @@ class Sweep:
         else:
             storage = self.settings.storage.resolve()
             journal = claim(storage, self.folder.name, self.task, self.spec)
-        listed = History.of(journal.events).spec["references"]
-        there = {identity_of(config) for config in listed.values()}
+        history = History.of(journal.events)
+        listed = history.spec["references"]
+        pending = [trial.config for trial in history.in_state(OPEN)]
+        pending += list(listed.values())[len(history.trials) :]
+        there = {identity_of(config) for config in pending}
         fresh = [c for c in missing if identity_of(c.config.to_dict()) not in there]
         if fresh:
             cells: dict[str, Any] = {}
             for cell in fresh:
                 cells[_free_label(cell.label, {**listed, **cells})] = cell.config.to_dict()
-            journal.append("cells", references=cells)
+            journal.append("cells", references=cells, keep=self.keep)
         return journal
 
     def _drive(self, journal: Journal, wanted: Share, mirror: Mirror, listen: Listener) -> Swept:
@@ -175,7 +207,7 @@ class Sweep:
         progress = Progress(plan_of(spec, self.settings, self.folder, wanted), journal, told)
         if progress.has_new or progress.history.in_state(OPEN):
             execute(progress)
-        _drop_models(self.folder)
+        _drop_models(self.folder, progress)
         unfinished = [trial.number for trial in progress.history.in_state(OPEN)]
         halted = progress.halted or ("interrupted" if unfinished or progress.has_new else "")
         if halted:
@@ -205,8 +237,14 @@ def pages(uri: str, experiment: str) -> str:
 
 
 def by_setting(history: History) -> dict[str, Trial]:
-    """Trials by `identity_of` their settings."""
-    return {identity_of(trial.config): trial for trial in history.trials.values()}
+    """The newest trials by `identity_of` their settings; a finished one before all others."""
+    found: dict[str, Trial] = {}
+    for trial in history.trials.values():
+        key = identity_of(trial.config)
+        before = found.get(key)
+        if before is None or trial.state == COMPLETE or before.state != COMPLETE:
+            found[key] = trial
+    return found
 
 
 def _free_label(label: str, taken: Mapping[str, Any]) -> str:
@@ -219,10 +257,15 @@ def _free_label(label: str, taken: Mapping[str, Any]) -> str:
     return f"{label} ({number})"
 
 
-def _drop_models(folder: Path) -> None:
+def _drop_models(folder: Path, progress: Progress) -> None:
     """Nobody uses the models of a table, and hundreds of them fill a disk."""
-    for model in folder.glob(f"trials/*/{MODEL_FOLDER}"):
-        shutil.rmtree(model, ignore_errors=True)
+    kept: set[str] = set()
+    for event in progress.journal.events:
+        if event["event"] == "cells" and event.get("keep"):
+            kept |= set(event["references"])
+    for trial in progress.history.ended:
+        if trial.kind not in kept:
+            shutil.rmtree(trial_folder(folder, trial.number) / MODEL_FOLDER, ignore_errors=True)
 
 
 def at_once(settings: Settings) -> int:
