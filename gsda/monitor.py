@@ -1,12 +1,10 @@
-"""What the predictions on the target look like: coverage of pseudo labels, and collapse."""
+"""What the predictions on the target look like: coverage of pseudo labels, spread over classes."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-COLLAPSE_SHARE = 0.5
 
 
 def summarise_predictions(p_t: Tensor, tau: float, classes: Sequence[str]) -> dict[str, float]:
@@ -42,15 +40,3 @@ def metric_names(classes: Sequence[str]) -> list[str]:
     return [
         f"{k:0{width}}_{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}" for k, name in enumerate(classes)
     ]
-
-
-def describe_collapse(metrics: Mapping[str, float], n_classes: int) -> str | None:
-    """A sentence if the predictions have collapsed onto few classes, else None."""
-    effective = metrics.get("predicted/effective_classes")
-    # Between 1, all in one class, and r, evenly spread.
-    if effective is None or effective >= 1 + COLLAPSE_SHARE * (n_classes - 1):
-        return None
-    return (
-        f"its predictions on the target spread over about {effective:.1f} of {n_classes} classes "
-        "(a collapse, unless the target holds few classes)"
-    )

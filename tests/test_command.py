@@ -7,7 +7,7 @@ import pytest
 
 import tune.command
 from tune.command import program, search_words
-from tune.console import resume_command
+from tune.lines import resume_command
 
 SPEC = {"task": "glyph31/A2D", "name": "n", "data": {"root": None}}
 

@@ -1,6 +1,7 @@
 """What a search prints."""
 
 import io
+import json
 import re
 import shlex
 from pathlib import Path
@@ -8,29 +9,27 @@ from typing import Any
 
 import pytest
 import scene
+from terminal import Terminal
 
-from tune.console import Console, resume_command, table
+from tune.console import Console, Script
 from tune.executor import Progress
 from tune.history import History
 from tune.journal import read_events
+from tune.lines import block, resume_command
 from tune.registry import Outcome
+from tune.standing import Standing
+from tune.table import table
 
 OUTCOME = Outcome("gsda-glyph31-W2D", "3", True, "version 3 is the champion")
 URI = "sqlite:////some/where/mlflow.db"
 
 
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-    def shown(self) -> list[str]:
-        """The lines as they stand on the screen in the end."""
-        lines = []
-        for line in self.getvalue().split("\n"):
-            lines.append(re.split(r"\r\x1b\[K", line)[-1])
-        return lines
+@pytest.fixture(autouse=True)
+def size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the terminals that are pretended."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "40")
+    monkeypatch.setenv("TERM", "xterm")
 
 
 @pytest.fixture(scope="module")
@@ -95,29 +94,133 @@ def test_without_a_terminal_there_is_a_line_for_each_trial(events: list[dict[str
     assert all(len(line) < 200 for line in text.splitlines())
 
 
-def test_on_a_terminal_the_last_line_is_live(events: list[dict[str, Any]]) -> None:
-    stream = Terminal()
-    play(stream, events)
-    raw = stream.getvalue()
-    assert "  0/14 trials | 1 running" in raw
-    assert re.search(r"\| best 0\.\d{4} \(trial \d+\)", raw)
-    assert re.search(r"5/14 trials.*, about \d+ s left", raw)
+def test_on_a_terminal_a_block_is_drawn_over(events: list[dict[str, Any]]) -> None:
+    """Half-way, the screen shows the opening and the block, once; at the end the block is gone."""
+    ends = [position for position, event in enumerate(events) if event["event"] == "end"]
+    stream = Terminal(80)
+    console, history = Console(stream), History.of(events[:1])
+    console.begin(history, "cpu", 2)
+    for event in events[1 : ends[6]]:
+        history.apply(event)
+        console.event(event, history)
     shown = stream.shown()
-    assert not [line for line in shown if "running" in line]  # all wiped in the end
-    assert (
-        sum(bool(re.match(r"  trial +\d+ (finished|stopped|failed) ", line)) for line in shown)
-        == 14
-    )
-    assert "[14/14" not in "\n".join(shown)  # that is what the live line was for
+    assert all(len(line) < 80 for line in shown)
+    assert [line for line in shown if re.match(r"  \[#{8}\.{12}\] 6/14 trials, about \d", line)]
+    assert sum("running  trial   6" in line for line in shown) == 1
+    assert sum("best so far" in line for line in shown) == 1
+    assert [line.split()[:3] for line in shown if "source-only" in line] == [
+        ["source-only", "0", f"{history.trials[0].final[scene.METRIC]:.4f}"]
+    ]
+    failed = [line for line in shown if "failed, non-finite: it broke down at step 4" in line]
+    assert len(failed) == len(history.in_state("FAILED"))
+    for event in events[ends[6] :]:
+        history.apply(event)
+        console.event(event, history)
+    console.finish(history, history.best(scene.METRIC), OUTCOME, "", URI)
+    shown = stream.shown()
+    assert not [line for line in shown if "best so far" in line or "running" in line]
+    assert "  trial   1 note: something was odd" in shown
 
 
-def test_both_show_the_same_table(events: list[dict[str, Any]]) -> None:
+def test_a_narrow_terminal_gets_whole_columns(events: list[dict[str, Any]]) -> None:
+    history, standing = Standing.of(events)
+    for width in (30, 46, 79):
+        shown = block(history, standing, events[-1]["time"], width)
+        head = next(line for line in shown if "trial  val/bnm" in line)
+        assert len(head) <= max(width, 36)
+        assert head.split() == ["trial", "val/bnm", "accuracy", *scene.FIELDS][: len(head.split())]
+    assert head.split()[-1] == "tau"
+
+
+def test_what_takes_a_while_is_said_on_a_terminal_alone() -> None:
     plain, live = io.StringIO(), Terminal()
+    for stream in (plain, live):
+        Console(stream).wait("Starting ...")
+    assert plain.getvalue() == ""
+    assert live.shown() == ["Starting ..."]
+    live = Terminal()
+    console = Console(live)
+    console.wait("Starting ...")
+    console.close()
+    assert live.shown() == [""]
+
+
+def test_a_script_is_told_what_was_delivered(events: list[dict[str, Any]]) -> None:
+    stream = io.StringIO()
+    Script(stream).flushed(History.of(events), OUTCOME, "3 events of 7", True)
+    told = json.loads(stream.getvalue())
+    assert (told["event"], told["owed"], told["is_over"]) == ("flushed", "3 events of 7", True)
+    assert told["model"]["version"] == "3"
+
+
+def test_quiet_and_dumb_terminals_get_plain_lines(
+    events: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Terminal()
+    history = History.of(events[:1])
+    console = Console(stream, quiet=True)
+    console.begin(history, "cpu", 2)
+    monkeypatch.setenv("TERM", "dumb")
+    for other in (console, Console(stream)):
+        other.event(
+            events[1] | {"event": "fault", "reason": "gone", "trial": 0}, History.of(events)
+        )
+    assert "\x1b" not in stream.getvalue()
+    assert stream.getvalue().count("  trial   0 put back: gone\n") == 2
+
+
+def test_both_show_the_same_table(
+    events: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    plain, live = io.StringIO(), Terminal(200)
     play(plain, events)
     play(live, events)
     cut = "Best by val/bnm"
     last = "\n".join(live.shown())
-    assert plain.getvalue().partition(cut)[2] == last.partition(cut)[2]
+    assert plain.getvalue().partition(cut)[2].rstrip() == last.partition(cut)[2].rstrip()
+    assert last.count(cut) == 1
+
+
+def test_a_script_reads_one_object_a_line(events: list[dict[str, Any]]) -> None:
+    stream, history = io.StringIO(), History.of(events[:1])
+    console = Script(stream)
+    console.preparing(1, 2)
+    console.preparing(2, 2)
+    console.say("a remark")
+    console.begin(history, "cpu", 2)
+    for event in events[1:]:
+        history.apply(event)
+        console.event(event, history)
+    console.finish(history, history.best(scene.METRIC), OUTCOME, "", URI)
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    kinds = [one["event"] for one in told]
+    assert kinds[:3] == ["prepared", "note", "begin"]
+    assert kinds[-1] == "result"
+    assert set(kinds[3:-1]) == {"report", "end"}
+    ends = [one for one in told if one["event"] == "end"]
+    assert [one["trial"] for one in ends] == [e["trial"] for e in events if e["event"] == "end"]
+    failed = next(one for one in ends if one["state"] == "failed")
+    assert failed["reason"] == "it broke down at step 4"
+    notes = [one.get("notes") for one in told if one["event"] == "report" and one["trial"] == 1]
+    assert ["something was odd"] in notes
+    result, best = told[-1], history.best(scene.METRIC)
+    assert best is not None
+    assert result["state"] == "done"
+    assert result["best"]["trial"] == best.number
+    assert result["best"]["value"] == best.value(scene.METRIC)
+    assert result["trials"]["total"] == 14
+    assert result["model"]["uri"] == "models:/gsda-glyph31-W2D@champion"
+
+
+def test_a_script_is_told_how_to_go_on(events: list[dict[str, Any]]) -> None:
+    stream = io.StringIO()
+    console = Script(stream, ["--storage", "my place"])
+    console.broken(History.of(events[:20]), OSError("no space left"), "see error.txt")
+    (told,) = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert (told["event"], told["state"]) == ("result", "interrupted")
+    assert told["why"].startswith("Stopped by OSError: no space left")
+    assert told["resume"].endswith("--storage 'my place' --resume")
 
 
 def test_the_end_gives_the_exact_commands(events: list[dict[str, Any]]) -> None:
@@ -269,7 +372,7 @@ def test_preparing_images_is_shown() -> None:
         console.say("next")
     assert plain.getvalue() == "Prepared 3 images.\nnext\n"
     assert "Preparing images: 2/3" in live.getvalue()
-    assert live.shown() == ["next", ""]
+    assert live.shown() == ["next"]
 
 
 def test_the_table_ranks_and_keeps_the_references(events: list[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gsda.config import Config
 from gsda.errors import BadInput
-from tune.console import Console, table
+from tune.console import Console
 from tune.executor import JournalSearcher, Progress
 from tune.history import COMPLETE, FINETUNED, OPEN, PAPER, SOURCE_ONLY, History
 from tune.journal import Journal, read_events
@@ -21,6 +21,7 @@ from tune.record import Projection
 from tune.sampler import propose
 from tune.settings import Settings
 from tune.space import OF_ADAPTATION
+from tune.table import table
 from tune.trainable import Report
 
 TRIALS, TOP = 6, 2

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from gsda.monitor import describe_collapse, metric_names, summarise_predictions
+from gsda.collapse import describe_collapse
+from gsda.monitor import metric_names, summarise_predictions
 
 P = torch.tensor(
     [

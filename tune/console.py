@@ -1,163 +1,129 @@
-"""What a search prints: what is run on what, how far it is, what came of it."""
+"""What a search prints: lines of a log, one calm screen, or objects for a script."""
 
+import json
+import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
-from gsda.monitor import describe_collapse
-from gsda.tasks import Task
 from gsda.tracking import SQLITE, choose_tracking_uri, hide_password
-from tune import stages
-from tune.command import search_words
-from tune.history import (
-    COMPLETE,
-    FAILED,
-    FINETUNED,
-    OPEN,
-    PRUNED,
-    REFITTED,
-    REPEATED,
-    SEARCHED,
-    SOURCE_ONLY,
-    History,
-    Trial,
-)
+from tune import lines
+from tune.history import History, Trial
 from tune.journal import Event
-from tune.shelf import of_method
-from tune.space import OF_ADAPTATION
+from tune.screen import Screen
+from tune.standing import DONE, INTERRUPTED, Standing, describe
+from tune.table import table
 
-_STATES = {OPEN: "unfinished", COMPLETE: "finished", PRUNED: "stopped early", FAILED: "failed"}
-ORACLE = "oracle/target_accuracy"
-TOP = 5
-QUIET_S = 60.0  # between lines of progress where there is no terminal
+QUIET_S = 60.0  # between lines of progress in a log
+REFRESH_S = 1.0  # between drawings of the screen
 
 
 class Console:
-    """Lines on a stream; the last of them is rewritten in place where the stream is a terminal."""
+    """Lines on a stream; on a terminal the state of the search is a block that is drawn over."""
 
-    def __init__(self, stream: TextIO | None = None, options: Sequence[str] = ()) -> None:
-        """`options`: what a command to resume must repeat, beside the search's own."""
+    def __init__(
+        self, stream: TextIO | None = None, options: Sequence[str] = (), quiet: bool = False
+    ) -> None:
+        """`options`: what a command to resume must repeat; `quiet`: no block on a terminal."""
         self._out = stream or sys.stdout
         self._options = tuple(options)
-        self._live = self._out.isatty()
-        self._began = self._spoke = time.monotonic()
-        self._before = 0
-        self._stage = ""
-        self._line = ""
+        live = self._out.isatty() and not quiet and os.environ.get("TERM") != "dumb"
+        self._screen = Screen(self._out) if live else None
+        self._standing = Standing()
+        self._history: History | None = None
+        self._spoke = time.monotonic()
+        self._over = threading.Event()
 
     def say(self, text: str = "") -> None:
         """A line that stays."""
-        self._wipe()
         self._spoke = time.monotonic()
-        print(text, file=self._out, flush=True)
-        self._draw()
+        if self._screen is not None:
+            self._screen.say(text)
+        else:
+            print(text, file=self._out, flush=True)
 
-    def _wipe(self) -> None:
-        if self._live and self._line:
-            print("\r\x1b[K", end="", file=self._out)
-
-    def _draw(self) -> None:
-        if self._live and self._line:
-            print(self._line, end="", file=self._out, flush=True)
-
-    def _show(self, line: str) -> None:
-        self._wipe()
-        self._line = line
-        self._draw()
+    def wait(self, text: str) -> None:
+        """What takes a while, said on a terminal alone until there is something to tell."""
+        if self._screen is not None:
+            self._screen.show([text])
 
     def preparing(self, done: int, total: int) -> None:
         """Progress of decoding images, which is done once."""
-        if self._live:
-            self._show(f"Preparing images: {done}/{total}")
-            if done >= total:
-                self._show("")
+        if self._screen is not None:
+            self._screen.show([f"Preparing images: {done}/{total}"] if done < total else [])
         elif done == total:
             self.say(f"Prepared {total} images.")
 
     def begin(self, history: History, device: str, at_once: int) -> None:
         """What is about to be run, on what."""
-        spec = history.spec
-        self._enter(history)
-        n_s, n_t = spec["images"]
-        task = Task.parse(spec["task"])
-        base = spec["base"]
-        self.say(f"Search {spec['name']}: {task}, {spec['data_title']}")
-        self.say(
-            f"  {n_s} labelled images of {task.source}, {n_t} unlabelled images of {task.target}, "
-            f"{spec['classes']} classes; backbone {base['backbone']}, {base['steps']} steps of "
-            f"{base['batch_size']} + {base['batch_size']} images"
-        )
-        if not at_once:
-            self.say("  all trials are finished already")
-            return
-        ended = len(history.ended)
-        begun = f", {ended} of them done before" if ended else ""
-        self.say(
-            f"  {history.total} trials ({len(spec['references'])} reference, {spec['trials']} "
-            f"searched{_later(history)}{begun}), {at_once} at a time on {device}; "
-            f"searching {', '.join(spec['search'])}{of_method(spec)} by {spec['metric']}"
-        )
+        self.close()
+        for line in lines.opening(history, device, at_once):
+            self.say(line if self._screen is None else self._screen.wrap(line))
+        self._standing = Standing()
+        self._standing.enter(history, time.time())
+        if at_once and self._screen is not None:
+            self._watch(history)
 
-        for known in spec.get("warm", {}).get("searches", ()):
-            self.say(
-                f"  begun with {len(known['trials'])} trials of {known['name']}, {known['task']}"
-            )
+    def _watch(self, history: History) -> None:
+        """Keep the block up to date, the time left with it, whether anything happens or not."""
+        self._history, self._over = history, threading.Event()
+        threading.Thread(target=self._refresh, args=(self._over,), daemon=True).start()
+        self._draw()
 
-    def _enter(self, history: History) -> None:
-        """A stage begins, whose speed is its own."""
-        self._began = self._spoke = time.monotonic()
-        self._stage, self._before, _ = stages.progress(history)
+    def _refresh(self, over: threading.Event) -> None:
+        while not over.wait(REFRESH_S):
+            with suppress(RuntimeError):  # changed while it was read: its event draws it anyway
+                self._draw(over)
+
+    def _draw(self, over: threading.Event | None = None) -> None:
+        if self._screen is not None and self._history is not None:
+            with self._screen.lock:
+                if over is None or not over.is_set():
+                    width = self._screen.width
+                    block = lines.block(self._history, self._standing, time.time(), width)
+                    self._screen.show(["", *block])
+
+    def close(self) -> None:
+        """Take away what does not stay."""
+        if self._screen is not None:
+            with self._screen.lock:
+                self._over.set()
+                self._history = None
+                self._screen.show([])
 
     def event(self, event: Event, history: History) -> None:
         """Something happened."""
-        if stages.progress(history)[0] != self._stage:
-            self._enter(history)
+        now = time.time()
+        if self._screen is None:
+            self._standing.see(event, history, now)
+            self._log(event, history, now)
+            return
+        with self._screen.lock:
+            self._standing.see(event, history, now)
+            self._history = history
+            for note in event.get("notes", ()):
+                self.say(f"  trial {event['trial']:>3} note: {note}")
+            self._draw()
+
+    def _log(self, event: Event, history: History, now: float) -> None:
+        left = lines.left(history, self._standing, now)
         if event["event"] == "end":
-            self.say(self._describe_end(history.trials[event["trial"]], history))
+            trial = history.trials[event["trial"]]
+            ended = f"  [{len(history.ended)}/{history.total}{left}]"
+            self.say(f"{lines.end_of(trial, history)}{ended}")
+            warning = lines.collapse_of(trial, history)
+            if warning:
+                self.say(f"            {warning}")
         if event["event"] == "fault":
             self.say(f"  trial {event['trial']:>3} put back: {event['reason']}")
         for note in event.get("notes", ()):
             self.say(f"  trial {event['trial']:>3} note: {note}")
-        if self._live:
-            self._show(self._progress(history))
-        elif time.monotonic() - self._spoke > QUIET_S:
-            self.say(self._progress(history))
-
-    def _describe_end(self, trial: Trial, history: History) -> str:
-        metric = history.spec["metric"]
-        value = trial.value(metric)
-        score = "" if value is None else f"  {metric} {value:.4f}"
-        what = f"reference: {trial.kind}" if trial.is_reference else _setting(trial)
-        if trial.parent is not None:
-            what = f"{_later_kind(trial)}: {what}"
-        reason = f": {trial.reason}" if trial.reason else ""
-        collapse = describe_collapse(trial.final, history.spec["classes"])
-        warning = f"\n            {collapse}" if collapse else ""
-        ended = f"  [{len(history.ended)}/{history.total}{self._left(history)}]"
-        left = "" if self._live else ended
-        state = _STATES[trial.state]
-        return f"  trial {trial.number:>3} {state:<13}{score}  {what}{reason}{left}{warning}"
-
-    def _progress(self, history: History) -> str:
-        metric = history.spec["metric"]
-        counts = {state: len(history.in_state(state)) for state in (OPEN, PRUNED, FAILED)}
-        best = history.best(metric)
-        parts = [f"{len(history.ended)}/{history.total} trials", f"{counts[OPEN]} running"]
-        parts += [f"{counts[s]} {_STATES[s]}" for s in (PRUNED, FAILED) if counts[s]]
-        if best is not None:
-            parts.append(f"best {best.value(metric):.4f} (trial {best.number})")
-        return "  " + " | ".join(parts) + self._left(history)
-
-    def _left(self, history: History) -> str:
-        """Time left of the stage, by the steps that this process has seen done."""
-        _, done, asked = stages.progress(history)
-        todo = asked - done
-        if done <= self._before or todo <= 0:
-            return ""
-        seconds = (time.monotonic() - self._began) * todo / (done - self._before)
-        return f", about {_clock(seconds)} left"
+        if time.monotonic() - self._spoke > QUIET_S:
+            self.say(lines.progress(history, self._standing, now))
 
     def interrupted(self, history: History, why: str, owed: str = "") -> None:
         """The search stopped before its end, and can go on.
@@ -165,7 +131,7 @@ class Console:
         Args:
             owed: what MLflow has not got yet, "" if it has all.
         """
-        self._show("")
+        self.close()
         self.say(f"{why}, with {len(history.ended)} of {history.total} trials done.")
         self.say("Nothing is lost. Go on with:")
         self.say(f"  {self._resume(history.spec)}")
@@ -187,7 +153,7 @@ class Console:
 
     def _owe(self, spec: dict[str, Any], owed: str) -> None:
         self.say(f"MLflow is owed {owed}")
-        self.say(f"  Deliver:  {flush_command(spec, self._options)}")
+        self.say(f"  Deliver:  {lines.flush_command(spec, self._options)}")
 
     def broken(self, history: History, error: Exception, where: str) -> None:
         """The search stopped over something that nobody foresaw."""
@@ -203,15 +169,12 @@ class Console:
             outcome: of the registry, None if it was not reached.
             owed: what the tracking server or the registry has not got, and why; "" if it has all.
         """
-        self._show("")
+        self.close()
         spec, metric = history.spec, history.spec["metric"]
         self.say()
         self.say(f"Best by {metric} (no target label was read in choosing):")
-        for line in table(history, metric):
-            self.say("  " + line)
-        for trial in history.in_state(FAILED):
-            kind = f", {trial.cause}" if trial.cause else ""
-            self.say(f"  trial {trial.number} failed{kind}: {trial.reason}")
+        for line in (*table(history, metric), *lines.failures(history)):
+            self.say(f"  {line}")
         self.say()
         if best is None:
             self.say("No trial finished, so there is no model.")
@@ -222,7 +185,7 @@ class Console:
         self._advise(spec, outcome, uri)
 
     def _resume(self, spec: dict[str, Any]) -> str:
-        return resume_command(spec, self._options)
+        return lines.resume_command(spec, self._options)
 
     def _advise(self, spec: dict[str, Any], outcome: Any, uri: str) -> None:
         shown = hide_password(uri)
@@ -231,102 +194,80 @@ class Console:
         self.say(f"  Compare:  {compare}")
         self.say(f"  Extend:   {self._resume(spec)} --trials {2 * spec['trials']}")
         if outcome is not None:
-            which = "@champion" if outcome.is_champion else f"/{outcome.version}"
-            words = ["python", "-m", "gsda", "predict", f"models:/{outcome.name}{which}"]
-            if uri != choose_tracking_uri(None):
-                words += ["--tracking-uri", shown]
-            self.say(f"  Use:      {shlex.join(words)} IMAGES")
+            self.say(f"  Use:      {shlex.join(use_command(outcome, uri))} IMAGES")
 
 
-def flush_command(spec: dict[str, Any], options: Sequence[str] = ()) -> str:
-    """The command line that delivers what MLflow is owed of a search."""
-    return shlex.join([*search_words(), "--name", spec["name"], *options, "--flush"])
+def use_command(outcome: Any, uri: str) -> list[str]:
+    """The words that predict with the model of an outcome."""
+    which = "@champion" if outcome.is_champion else f"/{outcome.version}"
+    words = ["python", "-m", "gsda", "predict", f"models:/{outcome.name}{which}"]
+    if uri != choose_tracking_uri(None):
+        words += ["--tracking-uri", hide_password(uri)]
+    return words
 
 
-def resume_command(spec: dict[str, Any], options: Sequence[str] = ()) -> str:
-    """The command line that goes on with a search."""
-    words = [*search_words(), "--task", spec["task"], "--name", spec["name"]]
-    if spec["data"]["root"] is not None:
-        words += ["--data", spec["data"]["root"]]
-    return shlex.join([*words, *options, "--resume"])
+class Script(Console):
+    """One JSON object a line, for `--json`; nothing else is written to the stream."""
+
+    def _put(self, kind: str, /, **fields: Any) -> None:
+        text = json.dumps({"event": kind} | fields, ensure_ascii=False)
+        print(text, file=self._out, flush=True)
+
+    def say(self, text: str = "") -> None:
+        """A remark that is meant for people."""
+        if text:
+            self._put("note", text=text.strip())
+
+    def preparing(self, done: int, total: int) -> None:
+        """Said once, when it is done."""
+        if done == total:
+            self._put("prepared", images=total)
+
+    def begin(self, history: History, device: str, at_once: int) -> None:
+        """What is about to be run."""
+        self._standing = Standing()
+        self._standing.enter(history, time.time())
+        self._put("begin", device=device, at_once=at_once, **self._summary(history))
+
+    def event(self, event: Event, history: History) -> None:
+        """A report, a fault or an end of a trial."""
+        self._standing.see(event, history, time.time())
+        kind = event["event"]
+        if kind in ("report", "fault", "end"):
+            trial = describe(history.trials[event["trial"]], history.spec["metric"])
+            more = {key: event[key] for key in ("reason", "cause", "notes") if event.get(key)}
+            self._put(kind, **trial, **more)
+
+    def interrupted(self, history: History, why: str, owed: str = "") -> None:
+        """The last object: what stands, and how to go on."""
+        self._standing.state, self._standing.why = INTERRUPTED, why
+        resume = self._resume(history.spec)
+        self._put("result", **self._summary(history), resume=resume, owed=owed)
+
+    def flushed(self, history: History, outcome: Any, owed: str, is_over: bool) -> None:
+        """What was delivered of a record, and what was not."""
+        model = None if outcome is None else _model(outcome)
+        name = history.spec["name"]
+        self._put("flushed", search=name, is_over=is_over, model=model, owed=owed)
+
+    def finish(
+        self, history: History, best: Trial | None, outcome: Any, owed: str, uri: str
+    ) -> None:
+        """The last object: what came of it."""
+        self._standing.state = DONE
+        model = None if outcome is None else _model(outcome)
+        more = {"model": model, "owed": owed, "tracking_uri": hide_password(uri)}
+        self._put("result", **self._summary(history), **more)
+
+    def _summary(self, history: History) -> dict[str, Any]:
+        return self._standing.to_dict(history, time.time())
 
 
-def table(history: History, metric: str) -> list[str]:
-    """The best trials, and the references wherever they stand."""
-    ranked = [t for t in history.in_state(COMPLETE) if t.value(metric) is not None]
-    ranked.sort(key=lambda t: (-(t.value(metric) or 0.0), t.number))
-    shown = ranked[:TOP] + [t for t in ranked[TOP:] if t.kind != SEARCHED]
-    fields = history.spec["search"]
-    oracle = any(ORACLE in trial.final for trial in shown)
-    head = ["rank", "trial", *fields, metric, *(["target accuracy"] if oracle else []), ""]
-    rows = [
-        [
-            str(ranked.index(trial) + 1),
-            str(trial.number),
-            *(_value(trial, name) for name in fields),
-            f"{trial.value(metric):.4f}",
-            *([_percent(trial.final.get(ORACLE))] if oracle else []),
-            _describe_kind(trial, history),
-        ]
-        for trial in shown
-    ]
-    return _align([head, *rows])
-
-
-def _describe_kind(trial: Trial, history: History) -> str:
-    if trial.kind == SEARCHED:
-        return ""
-    if trial.kind == SOURCE_ONLY:
-        return "source-only, no adaptation"
-    if trial.parent is not None:
-        return f"{_later_kind(trial)}, was {_parent(trial.parent, history)}"
-    as_in_paper = history.spec["as_in_paper"]
-    return "the paper's setting" if as_in_paper else "the setting that was given"
-
-
-def _later_kind(trial: Trial) -> str:
-    """What a later stage did with the setting of an earlier trial."""
-    how = {FINETUNED: "end to end", REPEATED: "again, seed", REFITTED: "on all of the source"}
-    seed = f" {trial.config['seed']}" if trial.kind == REPEATED else ""
-    return f"trial {trial.parent} {how[trial.kind]}{seed}"
-
-
-def _parent(number: int, history: History) -> str:
-    """What the setting came to before."""
-    trial = history.trials[number]
-    accuracy = _percent(trial.final.get(ORACLE))
-    score = f"{trial.value(history.spec['metric']):.4f}"
-    return f"{score} ({accuracy})" if accuracy else score
-
-
-def _later(history: History) -> str:
-    return "".join(f", then {s.title(history.spec)}" for s in stages.asked_for(history.spec))
-
-
-def _value(trial: Trial, name: str) -> str:
-    unused = trial.kind == SOURCE_ONLY and name in OF_ADAPTATION
-    return "-" if unused else f"{trial.values[name]:.4g}"
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}%"
-
-
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        lines.append("  ".join([*cells, row[-1]]).rstrip())
-    return lines
-
-
-def _setting(trial: Trial) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in trial.values.items())
-
-
-def _clock(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+def _model(outcome: Any) -> dict[str, Any]:
+    which = "@champion" if outcome.is_champion else f"/{outcome.version}"
+    return {
+        "uri": f"models:/{outcome.name}{which}",
+        "version": outcome.version,
+        "champion": outcome.is_champion,
+        "sentence": outcome.sentence,
+    }

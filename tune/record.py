@@ -20,8 +20,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from gsda.collapse import describe_collapse
 from gsda.files import write_atomically
-from gsda.monitor import describe_collapse
 from gsda.tracking import hide_password
 from tune.choice import choose
 from tune.history import COMPLETE, FAILED, FINETUNED, PRUNED, SOURCE_ONLY, History

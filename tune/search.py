@@ -67,16 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = vars(build_parser().parse_args(arguments))
     texts, only_flush = options.pop("task") or [], options.pop("flush")
+    quiet, script = options.pop("quiet"), options.pop("json")
     try:
         settings = _read(options)
         if only_flush:
-            return _flush(texts, settings)
+            return _flush(texts, settings, script)
         tasks = resolve_tasks(texts, settings)
         _check_places(tasks, settings)
-        from tune.console import Console
-        from tune.driver import search_several
-
-        return search_several(tasks, settings, Console(options=settings.places()))
+        return _search(tasks, settings, quiet, script)
     except BadInput as error:
         print(f"{program()}: {error}", file=sys.stderr)
         return BAD_USE
@@ -85,7 +83,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _flush(texts: list[str], settings: Settings) -> int:
+def _search(tasks: list[Task], settings: Settings, quiet: bool, script: bool) -> int:
+    from tune.console import Console, Script
+
+    console = (Script if script else Console)(options=settings.places(), quiet=quiet)
+    console.wait("Starting ...")
+    try:
+        from tune.driver import search_several  # the seconds that torch and ray take to load
+
+        return search_several(tasks, settings, console)
+    finally:
+        console.close()
+
+
+def _flush(texts: list[str], settings: Settings, script: bool) -> int:
     """Deliver what MLflow is owed; the search is named, or the newest of each task."""
     if settings.resume:
         raise BadInput("--flush runs nothing, and --resume does: leave one of them out.")
@@ -98,10 +109,10 @@ def _flush(texts: list[str], settings: Settings) -> int:
     else:
         raise BadInput("--flush needs a search: give its --name, or a --task for the newest.")
     uri = choose_tracking_uri(settings.tracking_uri)
-    from tune.console import Console
+    from tune.console import Console, Script
     from tune.delivery import flush  # imports torch and mlflow
 
-    console = Console(options=settings.places())
+    console = (Script if script else Console)(options=settings.places())
     return max(flush(folder, uri, settings.promote, console) for folder in folders)
 
 
@@ -142,6 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_training(parser.add_argument_group("how to train"))
     _add_machines(parser.add_argument_group("where to run"))
     _add_record(parser.add_argument_group("the record"))
+    _add_output(parser.add_argument_group("what is printed"))
     return parser
 
 
@@ -262,6 +274,13 @@ def _add_record(group: Any) -> None:
         action="store_true",
         default=None,
         help="let the best model take the alias from a champion that it cannot be compared with",
+    )
+
+
+def _add_output(group: Any) -> None:
+    group.add_argument("--quiet", action="store_true", help="plain lines on a terminal, too")
+    group.add_argument(
+        "--json", action="store_true", help="one JSON object a line, the last one the result"
     )
 
 

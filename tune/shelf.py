@@ -51,6 +51,18 @@ def find_named(storage: Path, name: str, option: str = "--name") -> Path:
     return folder
 
 
+def find_newest(storage: Path) -> Path:
+    """The folder of the search that was last written to.
+
+    Raises:
+        BadInput: there is none.
+    """
+    journals = sorted(storage.glob(f"*/{JOURNAL}"), key=lambda path: path.stat().st_mtime)
+    if not journals:
+        raise BadInput(f"There is no search in {storage}: check --storage.")
+    return journals[-1].parent
+
+
 def check_name(name: str, option: str = "--name") -> None:
     """Refuse what could lead out of the storage folder.
 
