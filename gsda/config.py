@@ -51,6 +51,8 @@ class Config:
         features: "trained" trains the backbone with the rest; "frozen" trains bottleneck, C and D
             on what the pretrained backbone gives for centre crops, computed once and cached.
         class_weighting: "none", or "pada": see `gsda.partial`, for targets with fewer classes.
+        holdout: share of each class of the source that is kept off the training, for validators
+            that judge by labelled images which the model has not seen; 0 trains on all.
         target_sampling: "uniform", or "pseudo" (class-balanced over confident pseudo labels).
         pairs: "sparse" computes a discriminator for the samples that have weight there, "dense" for
             all; the numbers are the same to rounding. "auto" takes what is faster on the device.
@@ -84,6 +86,7 @@ class Config:
     crop: str = "random"
     features: str = "trained"
     class_weighting: str = "none"
+    holdout: float = 0.0
     target_sampling: str = "uniform"
     pairs: str = "auto"
     epsilon: float = 0.0
@@ -103,6 +106,7 @@ class Config:
         _require(self, "momentum", self.momentum < 1.0, "in [0, 1)")
         _require(self, "tau", 0.0 <= self.tau < 1.0, "in [0, 1)")
         _require(self, "epsilon", 0.0 <= self.epsilon < 1.0, "in [0, 1)")
+        _require(self, "holdout", 0.0 <= self.holdout < 1.0, "in [0, 1)")
         _require(self, "lr", 0.0 < self.lr < math.inf, "over zero, and finite")
         for name in ("n_groups", "bottleneck", "hidden", "steps", "evaluate_every"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
@@ -160,6 +164,11 @@ class Config:
     def next_rung(self, step: int) -> int:
         """The first evaluation after `step`."""
         return min((step // self.evaluate_every + 1) * self.evaluate_every, self.steps)
+
+
+def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`to_dict` of an earlier version, with the defaults of fields that it did not have yet."""
+    return Config().to_dict() | dict(values)
 
 
 def source_only(config: Config) -> Config:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gsda.backbones import find_backbone
-from gsda.config import Config
+from gsda.config import Config, completed
 from gsda.data import sampling
 from gsda.data.domain import Images, Int64, Pair
 from gsda.data.transforms import centre_crop, normalise, random_crop_flip
@@ -17,11 +17,14 @@ from gsda.methods import check_method, find_method
 from gsda.model import Head, Network, build_head, build_network, load_pretrained
 from gsda.monitor import summarise_predictions
 from gsda.oracle import Oracle
+from gsda.outputs import MIX, Labelled, Mixed, Outputs
 from gsda.partial import class_weights
 from gsda.tasks import Task
-from gsda.validators import VALIDATORS, Outputs, validate
+from gsda.validators import VALIDATORS, validate
 
 STATE_VERSION = 2
+# An evaluation must cost little beside training: of images that validators only sample, so many.
+SAMPLED = 1000
 
 
 class Run:
@@ -29,6 +32,7 @@ class Run:
 
     Attributes:
         method: networks, losses and optimisers. step_count: iterations done.
+        trained_on, held_out: indices of the source's images that are trained on, and that are not.
     """
 
     def __init__(
@@ -88,8 +92,11 @@ class Run:
         return network.complete(self.config.weights) if isinstance(network, Head) else network
 
     def _set_samplers(self) -> None:
-        seeds = np.random.SeedSequence(self.config.seed).generate_state(3, dtype=np.uint32).tolist()
-        self._source = sampling.Cycle(sampling.class_balanced(self._labels), seeds[0])
+        seeds = np.random.SeedSequence(self.config.seed).generate_state(4, dtype=np.uint32).tolist()
+        self.held_out = sampling.hold_out(self._labels, self.config.holdout, seeds[3])
+        trained = self._labels.index_fill(0, self.held_out, -1)  # sampling leaves out -1
+        self.trained_on = torch.nonzero(trained >= 0).flatten()
+        self._source = sampling.Cycle(sampling.class_balanced(trained), seeds[0])
         self._target = sampling.Cycle(sampling.uniform(len(self.pair.target)), seeds[1])
         self._augment = torch.Generator().manual_seed(seeds[2])
         self._pseudo = torch.full((len(self.pair.target),), -1)
@@ -182,23 +189,66 @@ class Run:
         return metrics
 
     def _validate(self, target: Outputs) -> dict[str, float]:
-        return validate(VALIDATORS, target=target)
+        home = target.logits.device
+        counts = torch.bincount(self._labels, minlength=len(self.pair.classes)).double()
+        known: dict[str, Any] = {
+            "target": target,
+            "mixed": self.predict_mixed(),
+            "classifier": self.method.network.C.weight.detach().to(home),
+            "prior": (counts / counts.sum()).to(home),
+        }
+        if len(self.held_out):
+            known["source"] = self.predict_source(self.held_out)
+            known["train"] = self.predict_source(self._some_trained_on())
+        return validate(VALIDATORS, **known)
 
-    def predict(self, images: Images) -> Outputs:
-        """Features (N, d) and logits (N, r) of all of `images`, on the device."""
+    def _some_trained_on(self) -> Tensor:
+        """Indices of at most `SAMPLED` of the images trained on, always the same ones."""
+        return self.trained_on[_shuffled(len(self.trained_on))[:SAMPLED]]
+
+    def predict(
+        self, images: Images, chosen: Tensor | None = None, partner: Tensor | None = None
+    ) -> Outputs:
+        """Features (N, d) and logits (N, r) of `images`, in order, on the device.
+
+        Args:
+            chosen: indices (N,) of those to predict; None for all.
+            partner: indices (N,) of the images that each one is mixed with, `MIX` to 1 - `MIX`.
+        """
         network = self.method.network
         network.eval()
         features, logits = [], []
         chunk = evaluation_batch(self.device, images.size)
+        order = np.arange(len(images)) if chosen is None else chosen.numpy()
         with torch.inference_mode(), autocast(self.config.precision, self.device):
-            for start in range(0, len(images), chunk):
-                indices = np.arange(start, min(start + chunk, len(images)))
-                f, z = network(self._fetch_whole(images, indices))
+            for start in range(0, len(order), chunk):
+                x = self._fetch_whole(images, order[start : start + chunk])
+                if partner is not None:
+                    others = partner[start : start + chunk].numpy()
+                    x = MIX * x + (1 - MIX) * self._fetch_whole(images, others)
+                f, z = network(x)
                 features.append(f.float())
                 logits.append(z.float())
         # Validators compute in float64, which Apple's GPUs do not have.
         home = torch.device("cpu") if self.device.type == "mps" else self.device
         return Outputs(torch.cat(features).to(home), torch.cat(logits).to(home))
+
+    def predict_source(self, indices: Tensor) -> Labelled:
+        """Features, logits and labels of the source's images at `indices` (n,)."""
+        outputs = self.predict(self.pair.source.images, indices)
+        labels = self._labels[indices].to(outputs.logits.device)
+        return Labelled(outputs.features, outputs.logits, labels)
+
+    def predict_mixed(self) -> Mixed:
+        """What the model makes of at most `SAMPLED` mixtures of two target images.
+
+        Always the same ones: in a random order, each with the next.
+        """
+        order = _shuffled(len(self.pair.target))
+        first, partner = order[:SAMPLED], order.roll(-1)[:SAMPLED]
+        outputs = self.predict(self.pair.target, first, partner)
+        home = outputs.logits.device
+        return Mixed(outputs.features, outputs.logits, first.to(home), partner.to(home))
 
     def _refresh_pseudo_labels(self, p_t: Tensor) -> None:
         top, label = p_t.max(dim=1)
@@ -238,8 +288,9 @@ class Run:
         """
         here: dict[str, Any] = {"task": str(self.task), "config": self.config.to_dict()}
         here |= {"version": STATE_VERSION, "data": self._data_identity()}
+        there = dict(state) | {"config": completed(state.get("config", {}))}
         for name, value in here.items():
-            if state.get(name) != value:
+            if there.get(name) != value:
                 raise BadCheckpoint(
                     f"the checkpoint is of another {name} than this run of {self.task}"
                 )
@@ -255,3 +306,8 @@ class Run:
 
     def _data_identity(self) -> list[str]:
         return [self.pair.source.images.digest, self.pair.target.digest]
+
+
+def _shuffled(n: int) -> Tensor:
+    """0 .. n - 1 in a random order, the same one always."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0))

@@ -16,7 +16,7 @@ from typing import Any
 from gsda.backbones import find_backbone
 from gsda.bundle import MANIFEST, manifest_of, save_bundle
 from gsda.checkpoint import clear, load_newest, save_step
-from gsda.config import Config
+from gsda.config import Config, completed
 from gsda.data.domain import Domain, Pair
 from gsda.data.load import DataSpec, Progress, default_cache, identity, load_domains
 from gsda.device import choose_device
@@ -257,7 +257,7 @@ def _check_said(
 ) -> None:
     """What is said again is as it was."""
     said: dict[str, Any] = {} if task is None else {"task": str(task)}
-    begun = {"task": known["task"]} | known["config"]
+    begun = {"task": known["task"]} | completed(known["config"])
     for name, value in (said | changes).items():
         plain = list(value) if isinstance(value, tuple) else value
         if name not in begun or plain != begun[name]:

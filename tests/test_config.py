@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from gsda.config import LEVELS, PAIRS, PRECISIONS, SYNC_READINGS, Config, ladder, source_only
+from gsda.config import (
+    LEVELS,
+    PAIRS,
+    PRECISIONS,
+    SYNC_READINGS,
+    Config,
+    completed,
+    ladder,
+    source_only,
+)
 from gsda.errors import BadInput
 
 BAD = [
@@ -17,7 +26,11 @@ BAD = [
         for value in (-1e-9, math.nan, math.inf)
     ],
     ("momentum", 1.0),
-    *[(name, value) for name in ("tau", "epsilon") for value in (-0.1, 1.0, 1.5, math.nan)],
+    *[
+        (name, value)
+        for name in ("tau", "epsilon", "holdout")
+        for value in (-0.1, 1.0, 1.5, math.nan)
+    ],
     *[("lr", value) for value in (0.0, -0.1, math.nan, math.inf)],
     *[
         (name, value)
@@ -50,7 +63,10 @@ WRONG_TYPE = [
     ("levels", None),
 ]
 GOOD = [
-    *[(name, 0.0) for name in ("alpha", "beta", "lambda_max", "weight_decay", "tau", "momentum")],
+    *[
+        (name, 0.0)
+        for name in ("alpha", "beta", "lambda_max", "weight_decay", "tau", "holdout", "momentum")
+    ],
     ("backbone_lr", 0.0),
     ("tau", 0.999),
     ("momentum", 0.999),
@@ -178,3 +194,11 @@ def test_the_ladder_adds_one_thing_a_row() -> None:
     assert [row.beta for row in rows.values()] == [0, 0, 0, 0, 2.0]
     assert [row.alpha for row in rows.values()] == [0, 0.3, 0.3, 0.3, 0.3]
     assert rows["+ Grad Sync"] == config
+
+
+def test_a_config_of_an_earlier_version_is_completed() -> None:
+    earlier = Config(alpha=0.3).to_dict()
+    del earlier["holdout"]
+    assert completed(earlier) == Config(alpha=0.3).to_dict()
+    assert Config.from_dict(earlier) == Config(alpha=0.3)
+    assert completed({"unknown": 1})["unknown"] == 1

@@ -138,6 +138,8 @@ def test_labels_are_read_in_few_places_and_never_of_a_target() -> None:
     readers = label_readers("gsda")
     assert readers.pop("run.py") == {"pair.source"}
     assert readers.pop("oracle.py") == {"target"}
+    # `Labelled`, which a run makes of the source alone.
+    assert readers.pop("validators/source.py") == {"source"}
     where_they_come_from = {"load", "store", "digits", "domain"}
     assert set(readers) <= {f"data/{name}.py" for name in where_they_come_from}
     assert label_readers("tune") == {}

@@ -12,12 +12,14 @@ import pytest
 import torch
 from scene import small_config
 
+import gsda.run
 from gsda import checkpoint
 from gsda.config import Config, source_only
 from gsda.data.domain import Domain, Pair
 from gsda.data.load import DataSpec, load_domains
 from gsda.errors import BadCheckpoint, BadInput, NonFinite
 from gsda.oracle import Oracle
+from gsda.outputs import MIX
 from gsda.run import Run
 from gsda.tasks import Task
 
@@ -29,6 +31,7 @@ CONFIGS = {
     "shared": replace(BASE, passes="shared"),
     "pseudo-shared": replace(BASE, passes="shared", target_sampling="pseudo"),
     "source-only": source_only(BASE),
+    "holdout": replace(BASE, holdout=0.2),
 }
 Domains = tuple[Domain, Domain]
 
@@ -133,6 +136,75 @@ def test_target_labels_reach_nothing_but_the_oracle(domains: Domains) -> None:
     }
     assert changed
     assert all(name.startswith("oracle/") for name in changed)
+
+
+def test_no_held_out_image_is_ever_trained_on(domains: Domains) -> None:
+    """Beyond several passes: all that the run asks of its source while it trains is noted."""
+    source, target = domains
+    asked: set[int] = set()
+
+    class Watched:
+        digest, paths, size = source.images.digest, source.images.paths, source.images.size
+
+        def __len__(self) -> int:
+            return len(source.images)
+
+        def gather(self, indices: Any) -> Any:
+            asked.update(indices.tolist())
+            return source.images.gather(indices)
+
+    config = source_only(replace(BASE, holdout=0.2, batch_size=64, steps=40))
+    run = Run(TASK, config, Pair(replace(source, images=Watched()), target.images))
+    run.step(config.steps)
+    held, trained = set(run.held_out.tolist()), set(run.trained_on.tolist())
+    assert len(held) == pytest.approx(0.2 * len(source), abs=31)
+    assert asked == trained
+    assert held | trained == set(range(len(source)))
+    assert not held & trained
+
+
+def test_the_hold_out_is_part_of_a_runs_identity(make: Callable[[Config], Run]) -> None:
+    state = make(BASE).state_dict()
+    with pytest.raises(BadCheckpoint, match="another config"):
+        make(replace(BASE, holdout=0.2)).load_state_dict(state)
+
+
+def test_a_state_of_before_there_was_a_hold_out_is_taken(make: Callable[[Config], Run]) -> None:
+    first = make(BASE)
+    first.step(1)
+    state = first.state_dict()
+    del state["config"]["holdout"]
+    second = make(BASE)
+    second.load_state_dict(state)
+    assert second.step(1) == first.step(1)
+
+
+def test_the_source_is_predicted_in_the_order_asked_for(make: Callable[[Config], Run]) -> None:
+    run = make(replace(BASE, holdout=0.2))
+    whole = run.predict(run.pair.source.images)
+    held = run.predict_source(run.held_out)
+    assert torch.allclose(held.logits, whole.logits[run.held_out], atol=1e-5)
+    assert torch.equal(held.labels, torch.from_numpy(run.pair.source.labels)[run.held_out])
+
+
+@pytest.mark.parametrize("most", [1000, 100])
+def test_mixtures_lie_between_their_images(
+    most: int, domains: Domains, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen by a network that hands its input on."""
+    monkeypatch.setattr(gsda.run, "SAMPLED", most)
+    run = Run(TASK, BASE, Pair(domains[0], domains[1].images))
+
+    class Mirror(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x.flatten(1), x.flatten(1)
+
+    run.method.network = Mirror()
+    plain, mixed = run.predict(run.pair.target), run.predict_mixed()
+    assert len(set(mixed.first.tolist())) == len(set(mixed.partner.tolist())) == min(498, most)
+    assert not bool((mixed.first == mixed.partner).any())
+    expected = MIX * plain.logits[mixed.first] + (1 - MIX) * plain.logits[mixed.partner]
+    assert torch.allclose(mixed.logits, expected, atol=1e-5)
 
 
 def test_unlabelled_targets_have_no_oracle_metrics(domains: Domains) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gsda.data.sampling import Cycle, class_balanced, uniform
+from gsda.data.sampling import Cycle, class_balanced, hold_out, uniform
 
 LABELS = torch.tensor([0] * 7 + [2] * 3 + [1] * 1 + [-1] * 4)
 
@@ -74,6 +74,30 @@ def test_class_balanced_varies_which_image_is_taken_more_often() -> None:
 def test_only_images_with_a_label_can_be_balanced() -> None:
     taken = Cycle(class_balanced(torch.tensor([-1, 4, -1, -1])), seed=0).take(5)
     assert taken.tolist() == [1] * 5
+
+
+def test_the_same_share_of_each_class_is_held_out() -> None:
+    labels = torch.tensor([2] * 10 + [0] * 20 + [1] * 5)
+    held = hold_out(labels, 0.2, seed=0)
+    assert held.tolist() == sorted(set(held.tolist()))
+    assert Counter(labels[held].tolist()) == {0: 4, 1: 1, 2: 2}
+
+
+def test_every_class_keeps_an_image_and_lends_one() -> None:
+    labels = torch.tensor([0, 1, 1, 2, 2, 2])
+    assert Counter(labels[hold_out(labels, 0.01, seed=0)].tolist()) == {1: 1, 2: 1}
+    assert Counter(labels[hold_out(labels, 0.99, seed=0)].tolist()) == {1: 1, 2: 2}
+
+
+def test_what_is_held_out_is_a_function_of_the_seed() -> None:
+    labels = torch.arange(4).repeat(50)
+    first = hold_out(labels, 0.3, seed=1)
+    assert torch.equal(first, hold_out(labels, 0.3, seed=1))
+    assert not torch.equal(first, hold_out(labels, 0.3, seed=2))
+
+
+def test_a_share_of_0_holds_nothing_out() -> None:
+    assert hold_out(torch.tensor([0, 0, 1]), 0.0, seed=0).tolist() == []
 
 
 def through_file(state: dict[str, object]) -> dict[str, Tensor]:

@@ -44,6 +44,17 @@ DATA = Path("some/where")
         ({"overrides": {"batch_size": 1}}, "batch_size is 1, but must be at least 2"),
         ({"overrides": {"n_groups": 0}}, "n_groups is 0, but must be at least 1."),
         ({"overrides": {"sync": "odd"}}, "sync is 'odd', but must be one of batch"),
+        ({"overrides": {"holdout": 1.0}}, r"holdout is 1.0, but must be in \[0, 1\)."),
+        (
+            {"metric": "val/dev", "overrides": {"holdout": 0.0}},
+            "val/dev judges by labelled images .* --holdout is 0: leave it out",
+        ),
+        (
+            {"pick": "mean-rank:bnm,source_accuracy", "overrides": {"holdout": 0.0}},
+            "val/source_accuracy judges by labelled images",
+        ),
+        ({"refit": True}, "--refit trains the winner again on all of the source, and all of it"),
+        ({"refit": True, "overrides": {"holdout": 0.0}}, "it belongs to a --holdout"),
         ({"search": ("alpha", "steps")}, "--search 'steps' cannot be searched: choose from alpha"),
         ({"search": ("",)}, "--search '' cannot be searched"),
     ],

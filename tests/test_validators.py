@@ -1,4 +1,4 @@
-"""Validators by hand, within their bounds, and out of reach of labels."""
+"""What holds for every validator: bounds, invariances, little memory, and no way to labels."""
 
 import inspect
 import math
@@ -6,97 +6,113 @@ from typing import Any
 
 import pytest
 import torch
+from judged import known, labelled, outputs, reorder
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gsda import validators
+import gsda.outputs
 from gsda.errors import BadInput
-from gsda.validators import DEFAULT_METRIC, VALIDATORS, Outputs, check_metric, validate
+from gsda.outputs import Labelled, Outputs
+from gsda.validators import (
+    DEFAULT_METRIC,
+    NEEDS,
+    VALIDATORS,
+    check_metric,
+    needs_holdout,
+    predictions,
+    structure,
+    validate,
+)
+
+# Those whose value depends on which images come first: they look at some of them.
+SAMPLING = {"transfer_score"}
+# Those that compare images with one another, so that an image told twice counts for more.
+NEIGHBOURLY = {"snd", "class_ami", "mixval", "iwcv", "dev"} | SAMPLING
 
 
-def outputs(p: list[list[float]] | Tensor) -> Outputs:
-    """A model that predicts p."""
-    logits = torch.as_tensor(p, dtype=torch.float64).log()
-    return Outputs(torch.zeros(len(logits), 2), logits)
-
-
-SURE = torch.eye(4).repeat(3, 1)
-COLLAPSED = torch.eye(4)[:1].repeat(12, 1)
-UNIFORM = torch.full((12, 4), 0.25)
-TWO = [[0.5, 0.5], [0.8, 0.2]]
-H2 = -(0.8 * math.log(0.8) + 0.2 * math.log(0.2))
-H_MEAN = -(0.65 * math.log(0.65) + 0.35 * math.log(0.35))
-# The singular values of TWO: s1^2 + s2^2 = 1.18 and s1 s2 = |det| = 0.3.
-NUCLEAR_TWO = math.sqrt(1.18 + 2 * 0.3)
-
-BY_HAND = [
-    ("bnm", SURE, 1.0),
-    ("bnm", COLLAPSED, 0.5),
-    ("bnm", UNIFORM, 0.25),
-    ("bnm", TWO, NUCLEAR_TWO / 2),
-    ("bnm", [[1.0, 0.0, 0.0]], 1.0),
-    ("im", SURE, math.log(4)),
-    ("im", COLLAPSED, 0.0),
-    ("im", UNIFORM, 0.0),
-    ("im", TWO, H_MEAN - (math.log(2) + H2) / 2),
-    ("entropy", SURE, 0.0),
-    ("entropy", UNIFORM, -math.log(4)),
-    ("entropy", TWO, -(math.log(2) + H2) / 2),
-    ("diversity", SURE, math.log(4)),
-    ("diversity", COLLAPSED, 0.0),
-    ("diversity", TWO, H_MEAN),
-    ("confidence", SURE, 1.0),
-    ("confidence", UNIFORM, 0.25),
-    ("confidence", TWO, 0.65),
-]
-
-
-@pytest.mark.parametrize(("name", "p", "expected"), BY_HAND)
-def test_by_hand(name: str, p: list[list[float]], expected: float) -> None:
-    assert VALIDATORS[name](outputs(p)) == pytest.approx(expected, abs=1e-7)
-
-
-def test_every_validator_is_worked_out_by_hand() -> None:
-    assert {name for name, _, _ in BY_HAND} == set(VALIDATORS)
+def score(name: str, given: dict[str, Any]) -> float:
+    return validate([name], **given)[name]
 
 
 def bounds(name: str, n: int, r: int) -> tuple[float, float]:
+    spread = math.log(r)
     return {
         "bnm": (1 / math.sqrt(r * min(n, r)), 1.0),
-        "im": (0.0, math.log(r)),
-        "entropy": (-math.log(r), 0.0),
-        "diversity": (0.0, math.log(r)),
+        "im": (0.0, spread),
+        "entropy": (-spread, 0.0),
+        "diversity": (0.0, spread),
         "confidence": (1 / r, 1.0),
+        "snd": (0.0, math.log(max(n - 1, 1))),
+        "balance": (-math.inf, 0.0),
+        "class_ami": (-1.0, 1.0),
+        "mixval": (0.0, 1.0),
+        "transfer_score": (-(math.pi**2), 2.0),
+        "source_accuracy": (0.0, 1.0),
+        "iwcv": (-math.inf, 0.0),
+        "dev": (-math.inf, math.inf),
     }[name]
 
 
 @pytest.mark.parametrize("name", VALIDATORS)
 @pytest.mark.parametrize(("n", "r"), [(1, 1), (1, 5), (3, 8), (40, 3), (50, 31)])
 @pytest.mark.parametrize("scale", [0.0, 0.1, 3.0, 1e4])
-def test_within_bounds(name: str, n: int, r: int, scale: float) -> None:
-    dice = torch.Generator().manual_seed(0)
-    logits = scale * torch.randn(n, r, generator=dice)
-    score = VALIDATORS[name](Outputs(torch.zeros(n, 1), logits))
+def test_finite_and_within_bounds(name: str, n: int, r: int, scale: float) -> None:
+    value = score(name, known(n, r, scale))
     low, high = bounds(name, n, r)
-    assert type(score) is float
-    assert low - 1e-9 <= score <= high + 1e-6
+    assert type(value) is float
+    assert math.isfinite(value)
+    assert low - 1e-9 <= value <= high + 1e-6
 
 
 @pytest.mark.parametrize("name", VALIDATORS)
-def test_the_order_and_number_of_images_do_not_matter(name: str) -> None:
-    p = torch.softmax(torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), dim=1)
-    score = VALIDATORS[name](outputs(p))
-    assert VALIDATORS[name](outputs(p.flip(0))) == pytest.approx(score, abs=1e-9)
-    assert VALIDATORS[name](outputs(p.repeat(3, 1))) == pytest.approx(score, abs=1e-7)
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e15])
+def test_finite_where_features_are_extreme(name: str, scale: float) -> None:
+    given = known(20, 4)
+    for part in ("target", "mixed", "source", "train"):
+        given[part].features.mul_(scale)
+    assert math.isfinite(score(name, given))
+
+
+@pytest.mark.parametrize("name", [name for name in VALIDATORS if name not in SAMPLING])
+def test_the_order_of_the_images_does_not_matter(name: str) -> None:
+    given = known(30, 4)
+    turned = reorder(given, torch.randperm(30, generator=torch.Generator().manual_seed(5)))
+    assert score(name, turned) == pytest.approx(score(name, given), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in VALIDATORS if name not in NEIGHBOURLY])
+def test_the_number_of_the_images_does_not_matter(name: str) -> None:
+    given = known(9, 4)
+    target = given["target"]
+    thrice = Outputs(target.features.repeat(3, 1), target.logits.repeat(3, 1))
+    assert score(name, given | {"target": thrice}) == pytest.approx(score(name, given), abs=1e-7)
+
+
+@pytest.mark.parametrize("name", VALIDATORS)
+def test_the_names_of_the_classes_do_not_matter(name: str) -> None:
+    """All that has classes for columns or labels is renamed alike."""
+    given = known(40, 5)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    renamed: dict[str, Any] = dict(given)
+    for part in ("target", "mixed", "source", "train"):
+        values = dict(vars(given[part]))
+        values["logits"] = values["logits"][:, order]
+        if "labels" in values:
+            values["labels"] = torch.argsort(order)[values["labels"]]
+        renamed[part] = type(given[part])(**values)
+    renamed |= {"classifier": given["classifier"][order], "prior": given["prior"][order]}
+    assert score(name, renamed) == pytest.approx(score(name, given), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", VALIDATORS)
 @pytest.mark.parametrize("chunk", [1, 4, 9, 10])
 def test_chunks_do_not_matter(name: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    p = torch.softmax(torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), dim=1)
-    score = VALIDATORS[name](outputs(p))
-    monkeypatch.setattr(validators, "CHUNK", chunk)
-    assert VALIDATORS[name](outputs(p)) == pytest.approx(score, abs=1e-12)
+    given = known(9, 4)
+    whole = score(name, given)
+    monkeypatch.setattr(gsda.outputs, "CHUNK", chunk)
+    monkeypatch.setattr(predictions, "SND_ROWS", chunk)
+    monkeypatch.setattr(structure, "ROWS", chunk)
+    assert score(name, given) == pytest.approx(whole, abs=1e-12)
 
 
 class Largest(TorchDispatchMode):
@@ -117,46 +133,33 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("name", VALIDATORS)
 def test_visda_needs_little_memory(name: str) -> None:
-    logits = torch.randn(55_388, 12, generator=torch.Generator().manual_seed(0))
-    target = Outputs(torch.zeros(len(logits), 1), logits)
+    """55,388 images; all pairs of them would be 24 GB."""
+    given = known(55_388, 12, scale=3.0, d=16)
     with Largest() as largest:
-        VALIDATORS[name](target)
-    # The logits themselves, which a slice of them counts as, are the largest thing there is.
-    assert largest.bytes <= logits.numel() * logits.element_size()
+        score(name, given)
+    # Features in double precision are the largest thing that is the images' own.
+    assert largest.bytes <= 55_388 * 16 * 8 * 4
 
 
-@pytest.mark.parametrize("name", ["bnm", "im", "diversity"])
-def test_a_collapse_scores_below_a_spread(name: str) -> None:
-    assert VALIDATORS[name](outputs(COLLAPSED)) < VALIDATORS[name](outputs(SURE)) - 0.1
-
-
-@pytest.mark.parametrize("name", ["bnm", "im", "entropy", "confidence"])
-def test_doubt_scores_below_sureness(name: str) -> None:
-    doubt = 0.5 * SURE + 0.5 * UNIFORM
-    assert VALIDATORS[name](outputs(doubt)) < VALIDATORS[name](outputs(SURE)) - 0.1
-
-
-def test_bnm_is_the_nuclear_norm() -> None:
-    p = torch.softmax(torch.randn(20, 6, generator=torch.Generator().manual_seed(0)).double(), 1)
-    nuclear = torch.linalg.matrix_norm(p, "nuc").item()
-    assert VALIDATORS["bnm"](outputs(p)) == pytest.approx(nuclear / math.sqrt(20 * 6), abs=1e-9)
-
-
-def test_probabilities_are_in_double_precision() -> None:
-    p = Outputs(torch.zeros(1, 1), torch.tensor([[0.0, 30.0]])).p
-    assert p.dtype == torch.float64
-    assert p[0, 0].item() == pytest.approx(math.exp(-30), rel=1e-9)
+@pytest.mark.parametrize("name", VALIDATORS)
+def test_the_same_outputs_have_the_same_score(name: str) -> None:
+    """Whatever dice a validator throws, they are its own."""
+    first = score(name, known(300, 4))
+    torch.manual_seed(123)
+    state = torch.get_rng_state()
+    assert score(name, known(300, 4)) == first
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 # Labels
 
 
-def test_no_validator_can_be_given_labels() -> None:
+def test_no_validator_can_be_given_target_labels() -> None:
     for function in VALIDATORS.values():
-        parameters = inspect.signature(function).parameters
-        assert set(parameters) <= {"source", "target"}
-        assert all(p.annotation in (Outputs, "Outputs") for p in parameters.values())
+        assert set(inspect.signature(function).parameters) <= set(NEEDS)
     assert set(Outputs.__dataclass_fields__) == {"features", "logits"}
+    # What has labels is the source's: a run makes it of the source alone (tests/test_run.py).
+    assert set(Labelled.__dataclass_fields__) == {"features", "logits", "labels"}
 
 
 def test_validate_hands_over_what_is_asked_for_and_nothing_else(
@@ -173,18 +176,30 @@ def test_validate_hands_over_what_is_asked_for_and_nothing_else(
 
     monkeypatch.setitem(VALIDATORS, "spy", spy)
     monkeypatch.setitem(VALIDATORS, "thief", thief)
-    target, source = outputs(TWO), outputs(SURE)
+    target = outputs([[0.5, 0.5], [0.8, 0.2]])
+    source = labelled([[0.5, 0.5]], [0])
     scores = validate(["spy", "confidence"], target=target, source=source)
     assert scores == {"spy": 1.5, "confidence": pytest.approx(0.65)}
     assert given["target"] is target
     with pytest.raises(KeyError, match="labels"):
-        validate(["thief"], target=target, source=source)
+        validate(["thief"], target=target, source=source, labels=source.labels)
 
 
-def test_validate_scores_all() -> None:
-    scores = validate(VALIDATORS, target=outputs(TWO))
-    assert set(scores) == set(VALIDATORS)
-    assert scores["im"] == pytest.approx(scores["diversity"] + scores["entropy"])
+def test_validate_leaves_out_what_needs_more_than_there_is() -> None:
+    given = known(20, 4)
+    assert set(validate(VALIDATORS, **given)) == set(VALIDATORS)
+    unsupervised = {n: given[n] for n in ("target", "mixed", "classifier", "prior")}
+    assert set(VALIDATORS) - set(validate(VALIDATORS, **unsupervised)) == {
+        "source_accuracy",
+        "iwcv",
+        "dev",
+    }
+
+
+@pytest.mark.parametrize("name", VALIDATORS)
+def test_what_needs_a_hold_out_says_so(name: str) -> None:
+    given = {n: v for n, v in known(20, 4).items() if n not in ("source", "train")}
+    assert needs_holdout(f"val/{name}") == (name not in validate([name], **given))
 
 
 @pytest.mark.parametrize("name", VALIDATORS)

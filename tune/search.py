@@ -21,6 +21,7 @@ from gsda.tasks import Task
 from gsda.tracking import choose_tracking_uri
 from gsda.validators import DEFAULT_METRIC
 from tune.command import program
+from tune.holdout import SHARE
 from tune.settings import (
     BAD_USE,
     DEFAULT_MAX_FAILURES,
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 
 # Options that are fields of `Config`, not searched ones.
 _TRAINING = (
-    "method steps evaluate_every batch_size features class_weighting target_sampling passes sync"
+    "method steps evaluate_every batch_size features class_weighting target_sampling passes sync "
+    "holdout"
 ).split()
 
 
@@ -215,6 +217,12 @@ def _add_search(group: Any) -> None:
         metavar="N",
         help="train the best settings again, with N seeds in all; the best mean wins",
     )
+    group.add_argument(
+        "--refit",
+        action="store_true",
+        default=None,
+        help="train the winner once more, on all of the source (with --holdout)",
+    )
     group.add_argument("--top", type=int, metavar="K", help=f"how many of them ({DEFAULT_TOP})")
 
 
@@ -232,6 +240,13 @@ def _add_training(group: Any) -> None:
     )
     group.add_argument("--finetune-steps", type=int, help="iterations of these")
     group.add_argument("--class-weighting", help="none, or pada: for targets of fewer classes")
+    group.add_argument(
+        "--holdout",
+        type=float,
+        metavar="SHARE",
+        help="share of each class of the source that is kept off the training, for scores that "
+        f"judge by it (0; {SHARE} where --metric or --pick needs one)",
+    )
     group.add_argument("--passes", help="separate or shared passes of the domains through E")
     group.add_argument("--sync", help="reading of Eq. 10 and 11: batch, squared, relative, sample")
     for name in SEARCHABLE:

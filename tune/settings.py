@@ -13,8 +13,9 @@ from gsda.naming import chosen_dataset, resolve_own, resolve_task
 from gsda.tasks import BENCHMARKS, Task
 from gsda.tracking import hide_password
 from gsda.validators import DEFAULT_METRIC, check_metric
+from tune.holdout import check_refit, chosen_share
 from tune.picks import SELECTIONS
-from tune.rule import check_guide, check_rule
+from tune.rule import check_guide, check_rule, metrics_of
 from tune.shelf import check_name
 from tune.space import SEARCHABLE
 
@@ -38,6 +39,7 @@ class Settings:
         seeds: with how many seeds in all the best `top` settings are trained; the winner is the one
             with the best mean.
         pick: what the winner is picked by among finished trials; by default the metric.
+        refit: whether the winner is trained again on all of the source, if some was held out.
         warm_start: names of searches whose knowledge this one begins with.
         overrides: fields of `Config` that the user fixed.
     """
@@ -72,6 +74,7 @@ class Settings:
     top: int | None = None
     pick: str | None = None
     warm_start: tuple[str, ...] | None = None
+    refit: bool | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,6 +93,7 @@ class Settings:
         hours = self.max_hours
         _check("--max-hours", hours, hours is None or hours > 0, "over 0")
         _check("--seed", self.seed, 0 <= (self.seed or 0) < 2**63, "in [0, 2^63)")
+        config = Config.from_dict(self.overrides)
         self._check_finetuning()
         self._check_choice()
         _check("--max-failures", self.max_failures, (self.max_failures or 0) >= 0, "at least 0")
@@ -102,7 +106,6 @@ class Settings:
             raise BadInput(f"--select is {self.select!r}: choose one of {', '.join(SELECTIONS)}.")
         if self.backbone is not None:
             find_backbone(self.backbone)
-        config = Config.from_dict(self.overrides)
         if not self.resume:  # else what is not said stands in the journal
             check_method(config)
         for name in self.search or ():
@@ -143,6 +146,9 @@ class Settings:
             check_metric(check_guide(self.metric))
         if self.pick is not None:
             check_rule(self.pick)
+        share = chosen_share(self.overrides, self.metrics)
+        if self.refit and not self.resume:
+            check_refit(share)
         _check("--seeds", self.seeds, self.seeds is None or self.seeds >= 2, "at least 2")
         _check("--top", self.top, self.top is None or self.top >= 1, "at least 1")
         if self.top is not None and self.seeds is None and not self.resume:
@@ -169,6 +175,11 @@ class Settings:
     def method(self) -> str:
         """Key of `gsda.methods.METHODS`."""
         return str(self.overrides.get("method", DEFAULT_METHOD))
+
+    @property
+    def metrics(self) -> list[str]:
+        """What a choice rests on: the metric, and what the winner is picked by."""
+        return [self.chosen_metric, *(metrics_of(self.pick) if self.pick else [])]
 
     @property
     def chosen_fields(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import gsda
 from gsda.backbones import find_backbone
-from gsda.config import GROUPED, Config, source_only
+from gsda.config import GROUPED, Config, completed, source_only
 from gsda.data.domain import Domain, Pair
 from gsda.data.load import DataSpec, identity, load_domains
 from gsda.errors import BadInput
@@ -22,6 +22,7 @@ from tune.cluster import Share, check_device
 from tune.console import Console
 from tune.executor import Plan
 from tune.history import PAPER, SOURCE_ONLY, History
+from tune.holdout import chosen_share, describe
 from tune.picks import LAST
 from tune.settings import DEFAULT_TRIALS, Settings
 from tune.space import DEFAULT_FIELDS, build_space
@@ -79,12 +80,15 @@ def specify(task: Task, settings: Settings, console: Console) -> dict[str, Any]:
         "pick": settings.pick,
         "seeds": settings.seeds,
         "top": settings.top,
+        "refit": bool(settings.refit),
         "select": settings.select or LAST,
         "seed": settings.seed or 0,
         "machines": {name: getattr(settings, name) for name in _MACHINES},
         "said": _said(settings),
         "version": gsda.__version__,
     }
+    if said := describe(settings.overrides, settings.metrics, bool(settings.refit)):
+        console.say(said)
     if settings.warm_start:
         spec["warm"] = warmstart.describe(warmstart.read_earlier(task, settings), spec, space)
     return spec
@@ -101,6 +105,7 @@ def _tell_skipped(source: Domain, target: Domain, console: Console) -> None:
 
 def _base(task: Task, settings: Settings, n_classes: int, backbone: str) -> Config:
     changes = dict(settings.overrides) | {"seed": settings.seed or 0}
+    changes["holdout"] = chosen_share(settings.overrides, settings.metrics)
     if settings.weights is not None:
         changes["weights"] = _absolute(settings.weights)
     base = recommend(task, n_classes, backbone, **changes)
@@ -184,7 +189,7 @@ def check_resume(task: Task, settings: Settings, history: History, console: Cons
 
 
 def _check_said(settings: Settings, spec: dict[str, Any]) -> None:
-    derived = spec | spec["base"] | {"skip_bad_images": spec["data"]["skip_bad"]}
+    derived = spec | completed(spec["base"]) | {"skip_bad_images": spec["data"]["skip_bad"]}
     for name, value in _said(settings).items():
         if value not in (spec["said"].get(name), derived.get(name)):
             option = "--" + name.replace("_", "-")

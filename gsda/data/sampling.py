@@ -77,6 +77,23 @@ def class_balanced(labels: Tensor) -> Draw:
     return draw
 
 
+def hold_out(labels: Tensor, share: float, seed: int) -> Tensor:
+    """Sorted indices (n,) of images to keep off the training: `share` of each class.
+
+    Rounded, but of each class at least one is held out and one is left, where it has two.
+
+    Args:
+        labels: (N,). share: in [0, 1); 0 holds out nothing.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    held = [torch.empty(0, dtype=torch.int64)]
+    for k in sorted(set(labels.tolist())) if share > 0 else []:
+        members = torch.nonzero(labels == k).flatten()
+        n = min(max(round(share * len(members)), 1), len(members) - 1)
+        held.append(members[torch.randperm(len(members), generator=generator)[:n]])
+    return torch.cat(held).sort().values
+
+
 def _stretch(indices: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """`n` of `indices`, each as often as any other, give or take one."""
     rounds = -(-n // len(indices))
