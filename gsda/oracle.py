@@ -36,6 +36,20 @@ class Oracle:
             "oracle/target_class_mean": float(np.mean(list(of_class.values()))),
         } | {f"oracle/class/{self._names[k]}": value for k, value in of_class.items()}
 
+    def judge(self, pseudo: Tensor) -> dict[str, float]:
+        """How right pseudo labels (N,) are, where -1 stands for none.
+
+        Returns:
+            `oracle/pseudo_precision` in [0, 1]: the share that is right of those whose true label
+            is known; empty without any. How many there are is `coverage/all` (`gsda.monitor`).
+        """
+        labels = pseudo.cpu().numpy()
+        judged = (labels >= 0) & (self._labels >= 0)
+        if not judged.any():
+            return {}
+        right = labels[judged] == self._labels[judged]
+        return {"oracle/pseudo_precision": float(right.mean())}
+
     def confusion(self, predicted: NDArray[np.integer], n_classes: int) -> Int64:
         """Counts (r, r) of images of a class (row) that were taken for a class (column)."""
         known = self._labels >= 0

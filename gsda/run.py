@@ -186,6 +186,7 @@ class Run:
             self.method.class_weights = class_weights(p_t).to(self.device)
         if self.oracle is not None:
             metrics |= self.oracle.score(outputs.logits.argmax(dim=1))
+            metrics |= self.oracle.judge(self._pseudo)
         return metrics
 
     def _validate(self, target: Outputs) -> dict[str, float]:
