@@ -1,13 +1,13 @@
 """Running the cells of a table that are missing, through sweeps; Ray and MLflow are loaded here."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from experiments.cells import choose_rows, default_rows, with_seeds
+from experiments.cells import Rows, with_seeds
 from experiments.estimate import Cost, describe_time, estimate_seconds
 from experiments.results import ACCURACY, Result
 from gsda.config import Config
@@ -20,36 +20,47 @@ from tune.sweep import Cell, Sweep, Swept, Teller, at_once, identity_of
 Wanted = list[tuple[str, int, Cell]]
 
 
+RowsOf = Callable[[Task, Config, int], Rows]
+
+
 @dataclass(frozen=True)
 class Filled:
-    """Results by task, titles of all rows, and why some results are missing; "" if none is."""
+    """What is recorded of a table.
+
+    Attributes:
+        results: the finished cells. rows: titles of all rows.
+        swept: of each task, in order, as far as it was come to. sweeps: of all tasks.
+        halted: why some results are missing, "" if none is.
+    """
 
     results: list[Result]
     rows: list[str]
+    swept: list[Swept]
+    sweeps: list[Sweep]
     halted: str = ""
 
 
 def fill(
-    tasks: Sequence[Task],
-    settings: Settings,
-    options: Any,
-    tuned: Mapping[str, Mapping[str, Any]] | None = None,
+    tasks: Sequence[Task], settings: Settings, options: Any, rows_of: RowsOf, keep: bool = False
 ) -> Filled | None:
     """The finished cells of a table; None after a dry run.
+
+    Args:
+        options: `seeds`, `retry` and `dry_run`.
+        rows_of: the rows of a task, by the setting that they start from and the number of classes.
+        keep: whether models are kept, and made where they are gone.
 
     Raises:
         BadInput: whatever is wrong with data, weights, rows or machines.
     """
     console = Console(stream=sys.stderr)
-    sweeps = [Sweep.open(task, settings, console, options.retry) for task in tasks]
-    wanted = [_wanted(sweep, options, tuned) for sweep in sweeps]
+    sweeps = [Sweep.open(task, settings, console, options.retry, keep) for task in tasks]
+    rows = [
+        rows_of(sweep.task, Config.from_dict(sweep.spec["base"]), sweep.spec["classes"])
+        for sweep in sweeps
+    ]
+    wanted = [with_seeds(one, range(options.seeds)) for one in rows]
     return run_all(sweeps, wanted, settings, options.dry_run)
-
-
-def _wanted(sweep: Sweep, options: Any, tuned: Mapping[str, Mapping[str, Any]] | None) -> Wanted:
-    base = Config.from_dict(sweep.spec["base"])
-    names = options.rows or default_rows(sweep.task.dataset)
-    return with_seeds(choose_rows(names, base, options.only, tuned), range(options.seeds))
 
 
 def run_all(
@@ -86,7 +97,7 @@ def run_all(
             if swept[-1].halted:
                 _say(f"Stopped ({swept[-1].halted}); the same command goes on.")
                 break
-    return _collect(sweeps[: len(swept)], wanted, swept)
+    return _collect(sweeps, wanted, swept)
 
 
 def _estimate(
@@ -102,7 +113,7 @@ def _estimate(
 
 def _collect(sweeps: Sequence[Sweep], wanted: Sequence[Wanted], swept: Sequence[Swept]) -> Filled:
     results = []
-    for sweep, cells, found in zip(sweeps, wanted, swept, strict=False):
+    for sweep, cells, found in zip(sweeps, wanted, swept, strict=False):  # halted: fewer are swept
         for title, seed, cell in cells:
             trial = found.trial(cell)
             if trial is None or ACCURACY not in trial.final:
@@ -111,7 +122,8 @@ def _collect(sweeps: Sequence[Sweep], wanted: Sequence[Wanted], swept: Sequence[
             link = found.link(run)
             results.append(Result(title, sweep.task, seed, trial.final, run, link))
     rows = list(dict.fromkeys(title for cells in wanted for title, _, _ in cells))
-    return Filled(results, rows, next((found.halted for found in swept if found.halted), ""))
+    halted = next((found.halted for found in swept if found.halted), "")
+    return Filled(results, rows, list(swept), list(sweeps), halted)
 
 
 def _ignore(*_: object) -> None:

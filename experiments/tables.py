@@ -17,11 +17,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.cells import Rows, choose_rows, default_rows
 from experiments.options import add_sweep_options, build_common, read_settings
 from experiments.paper import REPRODUCTIONS, TABLES, Row, Table
 from experiments.results import ACCURACY, CLASS_MEAN, OF_CLASS, Result
+from gsda.config import Config
 from gsda.errors import BadInput
-from gsda.tasks import BENCHMARKS
+from gsda.tasks import BENCHMARKS, Task
 from tune.settings import BAD_USE, DONE, INTERRUPTED, resolve_tasks
 
 
@@ -34,7 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tasks = resolve_tasks(options.task or ["all"], settings)
         from experiments.filling import fill
 
-        filled = fill(tasks, settings, options, tuned)
+        def rows_of(task: Task, base: Config, _: int) -> Rows:
+            names = options.rows or default_rows(task.dataset)
+            return choose_rows(names, base, options.only, tuned)
+
+        filled = fill(tasks, settings, options, rows_of)
     except BadInput as error:
         print(f"tables: {error}", file=sys.stderr)
         return BAD_USE
