@@ -19,7 +19,7 @@ from tune.console import Console
 from tune.delivery import Delivery, flush, is_over
 from tune.history import History
 from tune.journal import Journal, read_events
-from tune.record import TRIAL_TAG, Mirror
+from tune.record import SEARCH_TAG, TRIAL_TAG, Mirror
 from tune.registry import Entry, Outcome
 from tune.search import main
 from tune.shelf import MODEL_FOLDER, trial_folder
@@ -92,6 +92,10 @@ def test_a_real_server_that_is_away_and_back(
         best = history.best(scene.METRIC)
         assert best is not None
         assert [v.tags[TRIAL_TAG] for v in versions] == [history.key(best.number)]
+        experiment = client.get_experiment_by_name(scene.TASK)
+        runs = client.search_runs([experiment.experiment_id], f"tags.`{SEARCH_TAG}` = '5ea4c4'")
+        kept = {file.path for file in client.list_artifacts(runs[0].info.run_id, "report")}
+        assert {"report/report.html", "report/report.json", "report/history.png"} <= kept
     finally:
         server.stop()
 

@@ -407,6 +407,7 @@ def test_a_search_from_nothing_to_a_champion(place: Place) -> None:
     assert "not Office-31" in lines[0]
     known = (
         r"Search|Best by|Model gsda-glyph31-W2D: version 1 is the champion\.|  \S|   +(\d|its)|$"
+        r"|By the target's labels, which chose nothing here|Importance of the settings: too few"
     )
     assert [line for line in lines if not re.match(known, line)] == []
     place.check(5)
@@ -417,7 +418,12 @@ def test_a_search_from_nothing_to_a_champion(place: Place) -> None:
     here = sorted(path.name for path in place.folder.iterdir() if path.suffix != ".lock")
     assert here == ["mlartifacts", "mlflow.db", "searches"]
     left = sorted(p.name for p in place.journal.parent.iterdir())
-    assert left == ["journal.log", "mlflow.place", "optuna.log", "trials"]
+    assert left == ["journal.log", "mlflow.place", "optuna.log", "report", "trials"]
+    assert "  Report:   searches/mine/report/report.html" in lines
+    parent = next(run for run in place.runs() if SEARCH_TAG in run.data.tags)
+    kept = {file.path for file in place.client.list_artifacts(parent.info.run_id, "report")}
+    assert {"report/report.html", "report/history.png", "report/validators.png"} <= kept
+    assert parent.data.metrics["oracle/regret_points"] >= 0
     assert list(place.journal.parent.rglob("step-*.pt")) == []
 
 

@@ -100,10 +100,10 @@ def _scores(trials: Sequence[Trial], metrics: Sequence[str]) -> list[float]:
     values = [[trial.value(name) or 0.0 for trial in trials] for name in metrics]
     if len(values) == 1:
         return values[0]
-    return [-mean(ranks) for ranks in zip(*map(_ranks, values), strict=True)]
+    return [-mean(ranks) for ranks in zip(*map(rank_values, values), strict=True)]
 
 
-def _ranks(values: Sequence[float]) -> list[float]:
+def rank_values(values: Sequence[float]) -> list[float]:
     """1 for the largest; equal ones share the mean of their ranks."""
     column = np.asarray(values)
     return [float((column > v).sum() + ((column == v).sum() + 1) / 2) for v in column]

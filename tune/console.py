@@ -161,13 +161,20 @@ class Console:
         self.interrupted(history, f"Stopped by {type(error).__name__}: {first} ({where})")
 
     def finish(
-        self, history: History, best: Trial | None, outcome: Any, owed: str, uri: str
+        self,
+        history: History,
+        best: Trial | None,
+        outcome: Any,
+        owed: str,
+        uri: str,
+        report: Sequence[str] = (),
     ) -> None:
         """The table of the best, and what to do next.
 
         Args:
             outcome: of the registry, None if it was not reached.
             owed: what the tracking server or the registry has not got, and why; "" if it has all.
+            report: its lines (`tune.report`).
         """
         self.close()
         spec, metric = history.spec, history.spec["metric"]
@@ -183,6 +190,8 @@ class Console:
         if owed:
             self._owe(spec, owed)
         self._advise(spec, outcome, uri)
+        for line in report:
+            self.say(line)
 
     def _resume(self, spec: dict[str, Any]) -> str:
         return lines.resume_command(spec, self._options)
@@ -251,13 +260,20 @@ class Script(Console):
         self._put("flushed", search=name, is_over=is_over, model=model, owed=owed)
 
     def finish(
-        self, history: History, best: Trial | None, outcome: Any, owed: str, uri: str
+        self,
+        history: History,
+        best: Trial | None,
+        outcome: Any,
+        owed: str,
+        uri: str,
+        report: Sequence[str] = (),
     ) -> None:
         """The last object: what came of it."""
         self._standing.state = DONE
         model = None if outcome is None else _model(outcome)
         more = {"model": model, "owed": owed, "tracking_uri": hide_password(uri)}
-        self._put("result", **self._summary(history), **more)
+        told = [line.strip() for line in report]
+        self._put("result", **self._summary(history), **more, report=told)
 
     def _summary(self, history: History) -> dict[str, Any]:
         return self._standing.to_dict(history, time.time())

@@ -17,6 +17,7 @@ from tune.history import History, Trial  # noqa: E402
 from tune.journal import Event, Journal  # noqa: E402
 from tune.record import Mirror, first_line  # noqa: E402
 from tune.registry import Entry, Outcome, register  # noqa: E402
+from tune.seal import ACCURACY  # noqa: E402
 from tune.settings import DONE, OWED  # noqa: E402
 from tune.shelf import JOURNAL, MODEL_FOLDER, method_of, trial_folder  # noqa: E402
 
@@ -53,7 +54,7 @@ class Delivery:
                 metric=metric,
                 value=value,
                 data=history.spec["digest"],
-                oracle=best.value("oracle/target_accuracy"),
+                oracle=best.value(ACCURACY),
                 method=method_of(history.spec),
             )
             return register(entry, self.uri, self.promote)
@@ -135,5 +136,16 @@ def _flush(delivery: Delivery, console: Console) -> int:
         outcome, trouble = delivery.register(history, chosen)
         delivery.mirror.settle(PATIENCE_S)
     owed = delivery.owed(trouble, model=chosen is not None and outcome is None)
+    if not owed and is_over(events):
+        _report(delivery, console)
     console.flushed(history, outcome, owed, is_over(events))
     return OWED if owed else DONE
+
+
+def _report(delivery: Delivery, console: Console) -> None:
+    from tune.report import deliver  # imports matplotlib
+
+    history = History.of(delivery.journal.events)
+    trouble = deliver(delivery.journal.path.parent, history, delivery.uri)
+    if trouble:
+        console.say(f"MLflow has not got the report ({trouble}).")

@@ -213,9 +213,15 @@ def _finish(prepared: Prepared, progress: Progress, mirror: Mirror, console: Con
     mirror.settle(PATIENCE_S)
     owed = delivery.owed(trouble, model=best is not None and outcome is None)
     lost = best is not None and not _model_of(progress, best).is_dir()
-    console.finish(history, best, outcome, owed, prepared.uri)
+    console.finish(history, best, outcome, owed, prepared.uri, _report(progress, prepared.uri))
     status = NO_MODEL if best is None or lost else OWED if owed else DONE
     return Result(name, status, history, best, outcome)
+
+
+def _report(progress: Progress, uri: str) -> list[str]:
+    from tune.report import after_search  # imports matplotlib
+
+    return after_search(progress.plan.folder, progress.history, uri)
 
 
 def _model_of(progress: Progress, trial: Trial) -> Path:

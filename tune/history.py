@@ -87,7 +87,8 @@ class History:
 
     Attributes:
         spec: the settings of the search, as it was started (and extended).
-        uuid: identity of the search, whatever its name. began: time.time() of its start.
+        uuid: identity of the search, whatever its name. began: time.time() of its start; heard:
+            of the last event.
         trials: by number, in the order in which they were asked for.
     """
 
@@ -95,6 +96,7 @@ class History:
     uuid: str = ""
     began: float = 0.0
     trials: dict[int, Trial] = field(default_factory=dict)
+    heard: float = 0.0
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> "History":
@@ -106,6 +108,7 @@ class History:
 
     def apply(self, event: Event) -> None:
         """Take in one more event; unknown kinds are for others to read."""
+        self.heard = event.get("time", self.heard)
         match event["event"]:
             case "search":
                 self.uuid, self.spec = event["uuid"], dict(event["spec"])

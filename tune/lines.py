@@ -10,9 +10,10 @@ from gsda.tasks import Task
 from tune import stages
 from tune.command import search_words
 from tune.history import FAILED, PAPER, SOURCE_ONLY, History, Trial
+from tune.seal import ACCURACY
 from tune.shelf import of_method
 from tune.standing import STATES, Standing, count, reference
-from tune.table import ORACLE, align_right, later_kind, percent, setting_of
+from tune.table import align_right, later_kind, percent, setting_of
 
 BAR, SHORT_BAR, NARROW = 20, 8, 60
 SHOWN = 4  # of the trials that run, and of those that failed, in the block
@@ -128,7 +129,7 @@ def _comparison(history: History, width: int) -> list[str]:
         paper: reference(history, PAPER),
         "source-only": reference(history, SOURCE_ONLY),
     }
-    oracle = any(trial is not None and ORACLE in trial.final for trial in rows.values())
+    oracle = any(trial is not None and ACCURACY in trial.final for trial in rows.values())
     fields = spec["search"]
     head = ["", "trial", metric, *(["accuracy"] if oracle else []), *fields]
     body = [_compared(name, trial, metric, fields, oracle) for name, trial in rows.items()]
@@ -146,7 +147,7 @@ def _compared(
 ) -> list[str]:
     if trial is None:
         return [name, *["-"] * (2 + oracle + len(fields))]
-    accuracy = [percent(trial.final.get(ORACLE))] if oracle else []
+    accuracy = [percent(trial.final.get(ACCURACY))] if oracle else []
     values = [setting_of(trial, field) for field in fields]
     value = trial.value(metric)
     score = "-" if value is None else f"{value:.4f}"

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
+from tune.seal import ACCURACY
+
 LAST, BEST = "last", "best"
-_ORACLE = "oracle/target_accuracy"
 Reports = Mapping[int, Mapping[str, float]]  # metrics by step
 
 
@@ -32,5 +33,5 @@ def all_picks(reports: Reports, metric: str) -> dict[str, int]:
     The latter, "oracle", is there to be compared with: it picks no model.
     """
     found = {name: choose(reports, metric) for name, choose in SELECTIONS.items()}
-    found["oracle"] = best_step(reports, _ORACLE)
+    found["oracle"] = best_step(reports, ACCURACY)
     return {name: step for name, step in found.items() if step is not None}

@@ -16,7 +16,7 @@ from tune.history import (
     Trial,
 )
 from tune.journal import Event
-from tune.table import ORACLE
+from tune.seal import ACCURACY
 
 RUNNING, INTERRUPTED, DONE = "running", "interrupted", "done"
 STATES = {OPEN: "unfinished", COMPLETE: "finished", PRUNED: "stopped early", FAILED: "failed"}
@@ -151,7 +151,7 @@ def describe(trial: Trial, metric: str) -> dict[str, Any]:
         "values": trial.values,
         "step": max(trial.reports, default=0),
         "value": trial.value(metric),
-        "target_accuracy": trial.final.get(ORACLE),
+        "target_accuracy": trial.final.get(ACCURACY),
         "seconds": trial.seconds,
     }
 

@@ -12,9 +12,9 @@ from tune.history import (
     History,
     Trial,
 )
+from tune.seal import ACCURACY
 from tune.space import OF_ADAPTATION
 
-ORACLE = "oracle/target_accuracy"
 TOP = 5
 
 
@@ -23,7 +23,7 @@ def table(history: History, metric: str, top: int = TOP) -> list[str]:
     ranked = rank(history, metric)
     shown = ranked[:top] + [t for t in ranked[top:] if t.kind != SEARCHED]
     fields = history.spec["search"]
-    oracle = any(ORACLE in trial.final for trial in shown)
+    oracle = any(ACCURACY in trial.final for trial in shown)
     head = ["rank", "trial", *fields, metric, *(["target accuracy"] if oracle else []), ""]
     rows = [
         [
@@ -31,7 +31,7 @@ def table(history: History, metric: str, top: int = TOP) -> list[str]:
             str(trial.number),
             *(setting_of(trial, name) for name in fields),
             f"{trial.value(metric):.4f}",
-            *([percent(trial.final.get(ORACLE))] if oracle else []),
+            *([percent(trial.final.get(ACCURACY))] if oracle else []),
             describe_kind(trial, history),
         ]
         for trial in shown
@@ -67,7 +67,7 @@ def later_kind(trial: Trial) -> str:
 def _parent(number: int, history: History) -> str:
     """What the setting came to before."""
     trial = history.trials[number]
-    accuracy = percent(trial.final.get(ORACLE))
+    accuracy = percent(trial.final.get(ACCURACY))
     score = f"{trial.value(history.spec['metric']):.4f}"
     return f"{score} ({accuracy})" if accuracy else score
 
