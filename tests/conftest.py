@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from tune import environment
 _CACHE = tempfile.mkdtemp(prefix="gsda-test-cache-")
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 os.environ["GSDA_CACHE"] = _CACHE
+# Ray's ports open to this alone, in every process of the session; read when ray is imported.
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 environment.prepare()
 torch.set_num_threads(1)
 

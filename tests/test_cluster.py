@@ -14,7 +14,8 @@ from tune.cluster import Share, check_device, connected, places, share
 def have(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Resources of a Ray that is not there."""
     resources = {"CPU": 8.0, "GPU": 2.0}
-    monkeypatch.setattr(tune.cluster.ray, "cluster_resources", lambda: resources)
+    nodes = [{"Alive": True, "Resources": resources}, {"Alive": False, "Resources": {"CPU": 99.0}}]
+    monkeypatch.setattr(tune.cluster.ray, "nodes", lambda: nodes)
     return resources
 
 
@@ -59,11 +60,38 @@ def test_more_than_there_is(
         (Share("cpu", 1, 0), 8),
         (Share("cpu", 3, 0), 2),
         (Share("cuda", 1, 0.5), 4),
+        (Share("cuda", 0.5, 0.25), 8),
+        (Share("cuda", 0.5, 0.1), 16),
         (Share("cuda", 8, 1), 1),
     ],
 )
 def test_places(have: dict[str, float], wanted: Share, expected: int) -> None:
     assert places(wanted) == expected
+
+
+def test_a_trial_is_not_spread_over_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    resources = [{"CPU": 3.0}, {"CPU": 3.0, "GPU": 1.0}, {"GPU": 8.0}]
+    nodes = [{"Alive": True, "Resources": have} for have in resources]
+    monkeypatch.setattr(tune.cluster.ray, "nodes", lambda: nodes)
+    assert places(share("cpu", 2, None)) == 2
+    assert places(share("cuda", 0.5, 0.25)) == 4
+    with pytest.raises(BadInput, match="no machine of the cluster has more than 3: lower --cpus"):
+        share("cpu", 4, None)
+    with pytest.raises(BadInput, match="1 CPU and 2 GPU, and no machine of the cluster has both"):
+        share("cuda", 1, 2)
+
+
+def test_tenths_of_a_gpu_add_up_to_one() -> None:
+    for n in range(1, 101):
+        assert tune.cluster.holds({"GPU": 1.0}, Share("cuda", 0, 1 / n)) == n
+
+
+def test_a_search_does_not_run_through_ray_s_client() -> None:
+    with (
+        pytest.raises(BadInput, match=r"runs on a machine of the cluster, .* --address auto"),
+        connected("ray://127.0.0.1:10001"),
+    ):
+        raise AssertionError("connected")
 
 
 def test_a_gpu_elsewhere_may_be_wanted_from_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,11 +24,12 @@ from tune.delivery import PATIENCE_S, Delivery  # noqa: E402
 from tune.executor import Progress, execute  # noqa: E402
 from tune.history import OPEN, History, Trial  # noqa: E402
 from tune.journal import Journal, read_events  # noqa: E402
+from tune.preflight import preflight  # noqa: E402
 from tune.record import Mirror  # noqa: E402
 from tune.registry import Outcome  # noqa: E402
 from tune.settings import DONE, INTERRUPTED, NO_MODEL, OWED, Settings  # noqa: E402
 from tune.shelf import JOURNAL, MODEL_FOLDER, check_free, claim, find_search  # noqa: E402
-from tune.spec import check_resume, plan_of, specify, with_machines  # noqa: E402
+from tune.spec import check_resume, data_of, plan_of, specify, with_machines  # noqa: E402
 from tune.study import STUDY, StudyFile  # noqa: E402
 
 _NOWHERE = Share("cpu", 1.0, 0.0)  # of a search that has nothing left to run
@@ -97,13 +98,25 @@ def drive(prepared: Prepared, console: Console) -> Result:
     result: Result | None = None
     try:
         # The signal only once Ray is there: it takes SIGTERM for itself when it starts.
-        with connected(settings.address), _sigterm_as_interrupt():
+        with connected(settings.address, settings.dashboard) as page, _sigterm_as_interrupt():
+            if page:
+                console.say(f"Ray's dashboard: {page}")
             wanted = share(settings.device, settings.cpus_per_trial, settings.gpus_per_trial)
+            if settings.address is not None:
+                _check_machines(prepared, wanted, console)
             result = _run(prepared, _open(prepared), wanted, console)
     except KeyboardInterrupt:  # again, while Ray goes: all has been said already
         if result is None:
             raise
     return result
+
+
+def _check_machines(prepared: Prepared, wanted: Share, console: Console) -> None:
+    spec, settings = prepared.spec, prepared.settings
+    storage, data = settings.storage.resolve(), data_of(spec, settings)
+    weights = spec["base"]["weights"]
+    count = preflight(storage, spec["task"], data, spec["digest"], weights, wanted)
+    console.say(f"Cluster of {count}: all have the same versions, storage and images.")
 
 
 def _has_work(prepared: Prepared) -> bool:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 
 _DEFAULTS = {
     # Nobody asked for statistics to be sent.
@@ -32,5 +33,13 @@ def prepare() -> None:
     """Set what the user has not set otherwise."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    # `ray start` asks for the token wherever there is one; a driver must be told to show it.
+    if "RAY_AUTH_TOKEN" in os.environ or token_path().is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     for name in ("ray", "ray.tune", "ray.train", "alembic", "mlflow", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def token_path() -> Path:
+    """The file with the token that opens Ray's ports."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")

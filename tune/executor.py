@@ -184,6 +184,7 @@ class Progress:
             known=tuple(trial.reports),
             metric=trial.metric,
             select=trial.select,
+            witness=str(self.journal.path.resolve()),
         )
 
     def folder_of(self, number: int) -> Path:
@@ -259,7 +260,7 @@ class JournalSearcher(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> Any:
         """The next trial's order; None while all places are taken; FINISHED at the end."""
         progress = self._progress
-        if len(progress.running) >= places(progress.plan.share):
+        if len(progress.running) >= max(1, places(progress.plan.share)):
             return None
         trial = progress.next_trial()
         if trial is None:

@@ -264,7 +264,15 @@ def _add_machines(group: Any) -> None:
     group.add_argument("--device", choices=("auto", "cpu", "cuda"))
     group.add_argument("--cpus-per-trial", type=float, help="processor cores of a trial (1)")
     group.add_argument("--gpus-per-trial", type=float, help="GPUs of a trial, may be a fraction")
-    group.add_argument("--address", help="Ray cluster to join; default: a Ray of its own")
+    group.add_argument(
+        "--address", help="Ray cluster to join: auto, or host:port; default: a Ray of its own"
+    )
+    group.add_argument(
+        "--dashboard",
+        action="store_true",
+        default=None,
+        help="show Ray's own page of workers and logs, to this machine alone",
+    )
     group.add_argument(
         "--max-failures",
         type=int,

@@ -56,6 +56,7 @@ class Settings:
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
     address: str | None = None
+    dashboard: bool = False
     name: str | None = None
     resume: bool = False
     storage: Path = DEFAULT_STORAGE
@@ -100,6 +101,10 @@ class Settings:
         cpus, gpus = self.cpus_per_trial, self.gpus_per_trial
         _check("--cpus-per-trial", cpus, cpus is None or cpus > 0, "over 0")
         _check("--gpus-per-trial", gpus, gpus is None or gpus >= 0, "at least 0")
+        whole = gpus is None or gpus <= 1 or gpus == int(gpus)
+        _check("--gpus-per-trial", gpus, whole, "a part of one, or a whole number")
+        if self.dashboard and self.address is not None:
+            raise BadInput("--dashboard is for a Ray of one's own: leave it out with --address.")
         if self.name is not None:
             check_name(self.name)
         if self.select is not None and self.select not in SELECTIONS:

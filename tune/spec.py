@@ -29,8 +29,8 @@ from tune.space import DEFAULT_FIELDS, build_space
 
 # What a resumed search may be told anew; anything else stands in its journal.
 _MAY_CHANGE = (
-    "trials max_hours device cpus_per_trial gpus_per_trial max_failures address name resume "
-    "storage tracking_uri promote cache data"
+    "trials max_hours device cpus_per_trial gpus_per_trial max_failures address dashboard name "
+    "resume storage tracking_uri promote cache data"
 ).split()
 # What goes on as it was begun unless a resume says otherwise.
 _MACHINES = ("device", "cpus_per_trial", "gpus_per_trial", "max_failures", "address")
@@ -177,7 +177,7 @@ def check_resume(task: Task, settings: Settings, history: History, console: Cons
         )
     check_device(*(_machines(spec, settings)[key] for key in ("device", "address")))
     source, target = load_domains(
-        task, DataSpec.from_dict(_data(spec, settings)), console.preparing
+        task, DataSpec.from_dict(data_of(spec, settings)), console.preparing
     )
     if identity(source, target) != spec["digest"]:
         raise BadInput(
@@ -199,7 +199,7 @@ def _check_said(settings: Settings, spec: dict[str, Any]) -> None:
             )
 
 
-def _data(spec: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def data_of(spec: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Where the images are; they may have moved since the search began."""
     data = dict(spec["data"])
     if settings.data is not None:
@@ -224,7 +224,7 @@ def plan_of(spec: dict[str, Any], settings: Settings, folder: Path, share: Share
     hours = settings.max_hours
     return Plan(
         task=spec["task"],
-        data=_data(spec, settings),
+        data=data_of(spec, settings),
         digest=spec["digest"],
         base=Config.from_dict(spec["base"]),
         references={k: Config.from_dict(v) for k, v in spec["references"].items()},

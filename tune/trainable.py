@@ -30,6 +30,7 @@ from gsda.run import Run
 from gsda.tasks import Task
 from tune.failures import GPU_MEMORY, STORAGE, chain, classify, rule_of
 from tune.picks import LAST, pick
+from tune.probe import here
 from tune.shelf import MODEL_FOLDER
 
 PAYLOAD = "payload"
@@ -44,6 +45,7 @@ class Order:
         folder: the trial's own, which driver and workers share.
         known: steps whose reports the driver already has.
         metric, select: how the step is picked whose model is kept (`tune.picks`).
+        witness: a file of the search that a machine must see, if it shares the storage.
     """
 
     number: int
@@ -57,6 +59,7 @@ class Order:
     known: tuple[int, ...] = ()
     metric: str = ""
     select: str = LAST
+    witness: str = ""
 
     def to_config(self) -> dict[str, Any]:
         """The `config` of a Tune trial. One string: Tune copies and flattens what it can see."""
@@ -140,7 +143,11 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
 
     def _restore(self, folder: Path) -> None:
         order = self._order
-        task, spec = Task.parse(order.task), DataSpec.from_dict(order.data)
+        task, spec = Task.parse(order.task), here(order.data)
+        if order.witness and not Path(order.witness).is_file():
+            raise BadInput(
+                f"{os.uname().nodename} does not see {order.witness}: its storage is not shared"
+            )
         source, target = _domains(task, spec)
         if identity(source, target) != order.digest:
             raise BadInput(f"the images of {task} on {os.uname().nodename} are not the search's")

@@ -1,10 +1,14 @@
 """`python -m tests.faults [NAME ...]`: exit code 1 if anything was lost."""
 
 import importlib
+import os
+import secrets
 import sys
 import time
 
-FAULTS = ("driver", "workers", "server", "disk", "files", "interrupt", "many")
+from tune import environment
+
+FAULTS = ("driver", "workers", "node", "server", "disk", "files", "interrupt", "many")
 
 
 def main(names: list[str]) -> int:
@@ -14,6 +18,8 @@ def main(names: list[str]) -> int:
         print(f"There is no fault {unknown[0]!r}: choose from {', '.join(FAULTS)}.")
         return 2
     bad = []
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    environment.prepare()  # before any of them imports ray
     for name in names or FAULTS:
         began = time.monotonic()
         module = importlib.import_module(f"tests.faults.{name}")
