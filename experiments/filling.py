@@ -100,13 +100,19 @@ def run_all(
     return _collect(sweeps, wanted, swept)
 
 
+def device_here(settings: Settings) -> str:
+    """What this process computes on."""
+    if settings.device not in (None, "auto"):
+        return str(settings.device)
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _estimate(
     sweeps: Sequence[Sweep], missing: Sequence[Sequence[Cell]], settings: Settings
 ) -> float:
     """Seconds on one worker; steps are timed once for each kind of setting, not for each task."""
     measured: dict[str, Cost] = {}
-    device = settings.device if settings.device not in (None, "auto") else None
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_here(settings)
     pairs = zip(sweeps, missing, strict=True)
     return sum(estimate_seconds(sweep, cells, device, measured) for sweep, cells in pairs)
 

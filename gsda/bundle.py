@@ -126,12 +126,16 @@ class Predictor:
         return np.asarray(self.classes)[p.argmax(axis=1)], p
 
     def _probabilities(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        entry = self._entry
         for batch in batches:
-            with torch.inference_mode():
-                x = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
-                _, z = self.network(normalise(centre_crop(x, entry.crop), entry.normalise))
-                yield torch.softmax(z, dim=1).cpu().numpy()
+            yield self.look(batch)[1]
+
+    def look(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features (B, d) and probabilities (B, r) of images (B, size, size, 3), as resized."""
+        entry = self._entry
+        with torch.inference_mode():
+            x = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
+            f, z = self.network(normalise(centre_crop(x, entry.crop), entry.normalise))
+            return f.cpu().numpy(), torch.softmax(z, dim=1).cpu().numpy()
 
 
 def transform_of(backbone: str) -> dict[str, Any]:

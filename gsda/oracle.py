@@ -50,6 +50,11 @@ class Oracle:
         right = labels[judged] == self._labels[judged]
         return {"oracle/pseudo_precision": float(right.mean())}
 
+    def by_class(self) -> dict[int, Int64]:
+        """Indices of the images of each class, for what is drawn; empty where no label is known."""
+        known = np.unique(self._labels[self._labels >= 0])
+        return {int(k): np.flatnonzero(self._labels == k) for k in known}
+
     def confusion(self, predicted: NDArray[np.integer], n_classes: int) -> Int64:
         """Counts (r, r) of images of a class (row) that were taken for a class (column)."""
         known = self._labels >= 0
