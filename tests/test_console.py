@@ -226,9 +226,10 @@ def test_a_script_is_told_how_to_go_on(events: list[dict[str, Any]]) -> None:
 def test_the_end_gives_the_exact_commands(events: list[dict[str, Any]]) -> None:
     stream = io.StringIO()
     play(stream, events)
-    assert stream.getvalue().splitlines()[-4:] == [
+    assert stream.getvalue().splitlines()[-5:] == [
         "Model gsda-glyph31-W2D: version 3 is the champion.",
         f"  Compare:  mlflow ui --backend-store-uri {URI}",
+        "  Open:     http://127.0.0.1:5000",
         "  Extend:   python tune/search.py --task glyph31/W2D --name scene --resume --trials 24",
         "  Use:      python -m gsda predict models:/gsda-glyph31-W2D@champion "
         "--tracking-uri sqlite:////some/where/mlflow.db IMAGES",

@@ -82,14 +82,8 @@ def test_methods_do_not_compete(hand_in: Registry, store: str) -> None:
     client = MlflowClient(store, registry_uri=store)
     found = client.get_model_version_by_alias("dann-glyph31-W2D", CHAMPION)
     assert (found.tags["method"], found.tags["value"]) == ("dann", "0.9")
-    assert client.get_registered_model(NAME).description.endswith("by GSDA searches.")
-
-
-def test_a_version_tells_the_setting_of_its_method() -> None:
-    config = {"method": "dann", "lambda_max": 0.5, "lr": 0.03, "alpha": 0.02}
-    assert registry._setting(config) == "DANN, lambda_max 0.5, lr 0.03"
-    of_gsda = {"alpha": 0.02, "beta": 1.0, "n_groups": 6, "tau": 0.9}
-    assert registry._setting(of_gsda) == "alpha 0.02, beta 1, n_groups 6, tau 0.9"
+    described = client.get_registered_model(NAME).description
+    assert described.startswith(f"Best models of {TASK} by GSDA searches.")
 
 
 def test_the_first_is_the_champion(hand_in: Registry, store: str) -> None:
@@ -263,8 +257,9 @@ def test_the_version_says_what_it_is(served: tuple[str, Path]) -> None:
     assert version.tags["metric"] == "val/bnm"
     assert float(version.tags["value"]) == 0.5
     assert version.tags["data"] == "d1"
-    assert "glyph31/W2D, 3 classes, backbone cnn; alpha 0.02, beta 1" in version.description
-    assert "by which nothing was chosen: 75.0%" in version.description
+    assert "| Setting | alpha 0.02, beta 1, n_groups 2, tau 0.9 |" in version.description
+    assert "| 75.0%, by which nothing was chosen |" in version.description
+    assert f'load_model("models:/{NAME}/{version.version}")' in version.description
     run = MlflowClient(served[0], registry_uri=served[0]).get_run(version.run_id)
     assert (run.info.status, run.info.end_time) == ("FINISHED", ENDED)  # as logging found it
 

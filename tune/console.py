@@ -17,6 +17,7 @@ from tune.journal import Event
 from tune.screen import Screen
 from tune.standing import DONE, INTERRUPTED, Standing, describe
 from tune.table import table
+from tune.views import LOCAL_PAGES
 
 QUIET_S = 60.0  # between lines of progress in a log
 REFRESH_S = 1.0  # between drawings of the screen
@@ -168,6 +169,7 @@ class Console:
         owed: str,
         uri: str,
         report: Sequence[str] = (),
+        page: str = "",
     ) -> None:
         """The table of the best, and what to do next.
 
@@ -175,6 +177,7 @@ class Console:
             outcome: of the registry, None if it was not reached.
             owed: what the tracking server or the registry has not got, and why; "" if it has all.
             report: its lines (`tune.report`).
+            page: where a browser finds the trials, "" if that is not known.
         """
         self.close()
         spec, metric = history.spec, history.spec["metric"]
@@ -189,18 +192,20 @@ class Console:
             self.say(f"Model {outcome.name}: {outcome.sentence}.")
         if owed:
             self._owe(spec, owed)
-        self._advise(spec, outcome, uri)
+        self._advise(spec, outcome, uri, page)
         for line in report:
             self.say(line)
 
     def _resume(self, spec: dict[str, Any]) -> str:
         return lines.resume_command(spec, self._options)
 
-    def _advise(self, spec: dict[str, Any], outcome: Any, uri: str) -> None:
+    def _advise(self, spec: dict[str, Any], outcome: Any, uri: str, page: str) -> None:
         shown = hide_password(uri)
-        sqlite = uri.startswith(SQLITE)
-        compare = f"mlflow ui --backend-store-uri {shlex.quote(shown)}" if sqlite else shown
-        self.say(f"  Compare:  {compare}")
+        if uri.startswith(SQLITE):
+            self.say(f"  Compare:  mlflow ui --backend-store-uri {shlex.quote(shown)}")
+            self.say(f"  Open:     {page or LOCAL_PAGES}")
+        else:
+            self.say(f"  Compare:  {page or shown}")
         self.say(f"  Extend:   {self._resume(spec)} --trials {2 * spec['trials']}")
         if outcome is not None:
             self.say(f"  Use:      {shlex.join(use_command(outcome, uri))} IMAGES")
@@ -267,11 +272,12 @@ class Script(Console):
         owed: str,
         uri: str,
         report: Sequence[str] = (),
+        page: str = "",
     ) -> None:
         """The last object: what came of it."""
         self._standing.state = DONE
         model = None if outcome is None else _model(outcome)
-        more = {"model": model, "owed": owed, "tracking_uri": hide_password(uri)}
+        more = {"model": model, "owed": owed, "tracking_uri": hide_password(uri), "page": page}
         told = [line.strip() for line in report]
         self._put("result", **self._summary(history), **more, report=told)
 

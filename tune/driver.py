@@ -226,7 +226,8 @@ def _finish(prepared: Prepared, progress: Progress, mirror: Mirror, console: Con
     mirror.settle(PATIENCE_S)
     owed = delivery.owed(trouble, model=best is not None and outcome is None)
     lost = best is not None and not _model_of(progress, best).is_dir()
-    console.finish(history, best, outcome, owed, prepared.uri, _report(progress, prepared.uri))
+    report = _report(progress, prepared.uri)
+    console.finish(history, best, outcome, owed, prepared.uri, report, mirror.page())
     status = NO_MODEL if best is None or lost else OWED if owed else DONE
     return Result(name, status, history, best, outcome)
 

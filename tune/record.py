@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from gsda.collapse import describe_collapse
 from gsda.files import write_atomically
 from gsda.tracking import hide_password
+from tune import views
 from tune.choice import choose
 from tune.history import COMPLETE, FAILED, FINETUNED, PRUNED, SOURCE_ONLY, History
 from tune.journal import Event, encode, iterate_events
@@ -78,6 +79,17 @@ class Projection:
         params = {name: spec[name] for name in ("metric", "seed", "search", "backbone")}
         self._log_params(self._open(), params)
         self._on_extend(event)
+        self._show_trials()
+
+    def _show_trials(self) -> None:
+        """The view of the trials on the experiment's page, and the note that leads there."""
+        spec = self.history.spec
+        tags = views.view_of(spec).tag(self.history.began)
+        noted = self.client.get_experiment(self.experiment).tags.get(views.NOTE, "")
+        if not noted or noted.startswith(views.opening(spec)):  # or it is a user's
+            tags[views.NOTE] = views.note(spec, self.experiment)
+        for name, value in tags.items():
+            self.client.set_experiment_tag(self.experiment, name, value)
 
     def _on_extend(self, event: Event) -> None:
         # A tag, not a param: it grows.
@@ -195,6 +207,7 @@ class Projection:
 
     def _on_resume(self, event: Event) -> None:
         self.client.update_run(self._open(), status="RUNNING")
+        self._show_trials()
 
     def _on_champion(self, event: Event) -> None:
         tags = [RunTag("best_trial", str(event["trial"])), RunTag("champion", event["outcome"])]
@@ -265,6 +278,13 @@ class Mirror:
         if self.projection is None:
             raise ConnectionError(self.trouble or "no answer from the tracking server")
         return self.projection.run_of(number)
+
+    def page(self) -> str:
+        """Where a browser finds the trials; "" if the server was not reached."""
+        known = self.projection
+        if known is None or not known.experiment:
+            return ""
+        return views.address(known.history.spec, self._uri, known.experiment)
 
     def stop(self) -> None:
         """End the thread; what is owed stays owed."""

@@ -4,7 +4,7 @@ import importlib.metadata
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,8 @@ from mlflow.types.schema import Schema, TensorSpec
 import gsda
 from gsda.bundle import Predictor, amend_manifest, load_bundle
 from gsda.config import Config
-from gsda.methods import METHODS, find_entry
 from gsda.tasks import Task
+from tune.card import describe_model, describe_version
 from tune.record import TRIAL_TAG
 
 CHAMPION = "champion"
@@ -90,6 +90,7 @@ def register(entry: Entry, uri: str, promote: bool = False) -> Outcome:
     _ensure_model(client, name, entry)
     version = _find_version(client, name, entry.key)
     version = version or _add_version(client, uri, name, entry, predictor)
+    _describe(client, version, entry, predictor)
     return _crown(client, name, version, entry, promote)
 
 
@@ -100,7 +101,6 @@ def _selection(entry: Entry) -> dict[str, Any]:
 
 
 def _ensure_model(client: MlflowClient, name: str, entry: Entry) -> None:
-    title = find_entry(entry.method).title
     try:
         client.get_registered_model(name)
     except MlflowException:
@@ -108,7 +108,7 @@ def _ensure_model(client: MlflowClient, name: str, entry: Entry) -> None:
             client.create_registered_model(
                 name,
                 tags={"task": str(entry.task), "method": entry.method},
-                description=f"Best models of {entry.task} by {title} searches.",
+                description=describe_model(name, entry.task, entry.method),
             )
         except MlflowException:
             client.get_registered_model(name)  # another search was faster
@@ -132,7 +132,6 @@ def _add_version(
     }
     if entry.oracle is not None:
         tags["oracle/target_accuracy"] = repr(entry.oracle)
-    text = _describe(entry, predictor)
     with _quiet(), _global_address(uri):
         source = _log_model(client, entry, predictor)
         return client.create_model_version(
@@ -140,9 +139,18 @@ def _add_version(
             source=source,
             run_id=entry.run_id,
             tags=tags,
-            description=text,
             model_id=source.removeprefix(_LOGGED),  # a server asks for it, a database does not
         )
+
+
+def _describe(client: MlflowClient, version: Any, entry: Entry, predictor: Predictor) -> None:
+    """What the page of a version says, unless somebody has said something there."""
+    if version.description:
+        return
+    address = f"{version.name}/{version.version}"
+    about = (predictor.manifest, entry.metric, entry.value, entry.oracle)
+    text = describe_version(address, entry.task, *about)
+    client.update_model_version(version.name, str(version.version), text)
 
 
 def _log_model(client: MlflowClient, entry: Entry, predictor: Predictor) -> str:
@@ -200,28 +208,6 @@ def _begin_model(client: MlflowClient, entry: Entry) -> str:
     )
     client.log_outputs(entry.run_id, [LoggedModelOutput(model.model_id, step=0)])
     return str(model.model_id)
-
-
-def _describe(entry: Entry, predictor: Predictor) -> str:
-    config = predictor.manifest["config"]
-    known = (
-        ""
-        if entry.oracle is None
-        else (
-            f" Accuracy on target labels, by which nothing was chosen: {100 * entry.oracle:.1f}%."
-        )
-    )
-    return (
-        f"{entry.task}, {len(predictor.classes)} classes, backbone {config['backbone']}; "
-        f"{_setting(config)}. Chosen by {entry.metric} = {entry.value:.4f}.{known}"
-    )
-
-
-def _setting(config: Mapping[str, Any]) -> str:
-    """``alpha 0.02, beta 1, n_groups 6, tau 0.9``; of another method its name, and its own."""
-    entry = find_entry(config.get("method", Config.method))
-    values = ", ".join(f"{name} {config[name]:.4g}" for name in entry.searched if name in config)
-    return values if entry is METHODS[Config.method] else f"{entry.title}, {values}"
 
 
 def _crown(client: MlflowClient, name: str, version: Any, entry: Entry, promote: bool) -> Outcome:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tune import environment
+from tune import environment, views
 
 environment.prepare()  # ray and mlflow read it when they are imported
 
@@ -34,7 +34,6 @@ from tune.shelf import JOURNAL, MODEL_FOLDER, claim, trial_folder  # noqa: E402
 from tune.spec import plan_of, specify  # noqa: E402
 
 PATIENCE_S = 30.0
-LOCAL_PAGES = "http://127.0.0.1:5000"  # of `mlflow ui`
 Listener = Callable[[Event, History], None]
 
 
@@ -232,8 +231,7 @@ class Sweep:
 
 def pages(uri: str, experiment: str) -> str:
     """The address of an experiment's runs: of the server, or of `mlflow ui` as it starts here."""
-    server = uri.rstrip("/") if uri.startswith("http") else LOCAL_PAGES
-    return f"{server}/#/experiments/{experiment}/runs/"
+    return f"{views.pages(uri)}/#/experiments/{experiment}/runs/"
 
 
 def by_setting(history: History) -> dict[str, Trial]:
