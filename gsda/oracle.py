@@ -18,6 +18,11 @@ class Oracle:
         self._labels = target.labels
         self._names = metric_names(target.classes)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is any label at all."""
+        return bool((self._labels >= 0).any())
+
     def score(self, predicted: Tensor) -> dict[str, float]:
         """Accuracy of predicted classes (N,), in [0, 1]; empty where no label is known.
 

@@ -8,7 +8,7 @@ import pytest
 
 from tune.findings import find
 from tune.history import COMPLETE, REFITTED, REPEATED, History, Trial
-from tune.page import page
+from tune.page import of_tasks, page
 from tune.plots import PLOTS, draw
 
 VOID = {"meta", "img", "br"}
@@ -94,6 +94,35 @@ def test_other_seeds_and_a_refit_are_told() -> None:
     words = " ".join(read(page(find(history), {})).words)
     assert "Its setting was trained with 2 seeds (13, 16)." in words
     assert "The model is trial 17, its refit on all of the source." in words
+
+
+def test_several_tasks_are_told_one_by_one() -> None:
+    tasks = [{"task": f"glyph31/{pair}", "digest": "0"} for pair in ("A2W", "W2A")]
+    history = finished.history(tasks=tasks)
+    for number, trial in history.trials.items():
+        for metrics in trial.reports.values():
+            for place, pair in enumerate(("A2W", "W2A")):
+                metrics[f"{pair}/val/bnm"] = 0.5 + number / 100 + place / 10
+                metrics[f"{pair}/oracle/target_accuracy"] = 0.2 + number / 100 + place / 10
+    found = find(history)
+    assert of_tasks(found) == [
+        ("val/bnm of each task", []),
+        ("A2W", ["0.6300", "0.5100", "0.5000", "0.6100"]),
+        ("W2A", ["0.7300", "0.6100", "0.6000", "0.7100"]),
+        ("accuracy of each task", []),
+        ("A2W", ["33.0%", "21.0%", "20.0%", "31.0%"]),
+        ("W2A", ["43.0%", "31.0%", "30.0%", "41.0%"]),
+    ]
+    words = " ".join(read(page(found, {})).words)
+    assert "guided by the mean over 2 tasks of val/bnm" in words
+    assert "accuracy of each task A2W 33.0%" in words
+    assert of_tasks(find(finished.history())) == []
+
+
+def test_a_setting_from_elsewhere_is_told() -> None:
+    origin = {"search": "old", "trial": 7}
+    words = " ".join(read(page(find(finished.history(origin=origin)), {})).words)
+    assert "Nothing was searched here: the setting was found by old, trial 7. No target" in words
 
 
 def test_signs_are_escaped() -> None:

@@ -344,3 +344,17 @@ def test_killed_in_the_middle_it_is_registered_once(
     assert champion(store) == "1"
     logged = client.search_logged_models([run.info.experiment_id])
     assert [str(model.status) for model in logged] == ["READY"]
+
+
+def test_a_version_tells_of_a_choice_made_elsewhere(
+    hand_in: Registry, store: str, tmp_path: Path
+) -> None:
+    hand_in("a", 0.9, origin="old, trial 3", how="its setting was found by old, trial 3, on x/A2B")
+    version = MlflowClient(store, registry_uri=store).get_model_version(NAME, "1")
+    assert version.tags["transferred_from"] == "old, trial 3"
+    said = (
+        "| its setting was found by old, trial 3, on x/A2B; here val/bnm = 0.9000, which reads no"
+    )
+    assert said in version.description
+    rule = load_bundle(tmp_path / "model").manifest["selection"]["rule"]
+    assert rule == "its setting was found by old, trial 3, on x/A2B"

@@ -34,22 +34,28 @@ def describe_version(
     metric: str,
     value: float,
     oracle: float | None,
+    unsealed: bool = False,
+    how: str = "",
 ) -> str:
     """Of one version; Markdown, its first line a summary.
 
     Args:
         oracle: accuracy on target labels where they exist.
+        unsealed: whether these may have had a part in choosing.
+        how: how its setting was chosen, if not by this task's score alone.
     """
+    role = "which had a part in choosing" if unsealed else "by which nothing was chosen"
+    reads = "target labels had a part in choosing" if unsealed else "which reads no target label"
     config, classes = Config.from_dict(manifest["config"]).to_dict(), manifest["classes"]
     unknown = "not known: the target has no labels here"
-    known = unknown if oracle is None else f"{100 * oracle:.1f}%, by which nothing was chosen"
+    known = unknown if oracle is None else f"{100 * oracle:.1f}%, {role}"
     rows = {
         "Task": f"{task}: labelled images of {task.source}, unlabelled ones of {task.target}",
         "Data": _title(task),
         "Classes": f"{len(classes)}: {_names(classes)}",
         "Setting": setting_of(config),
         "Training": _training(manifest.get("step", config["steps"]), config),
-        "Chosen by": f"{metric} = {value:.4f}, which reads no target label",
+        "Chosen by": f"{how}; here " * bool(how) + f"{metric} = {value:.4f}, {reads}",
         "Accuracy on the target": known,
         "Licence": licence_of(config),
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tune.history import COMPLETE, FINETUNED, LATER, REFITTED, REPEATED, History, Trial
+from tune.history import COMPLETE, FINETUNED, LATER, REFITTED, REPEATED, TRANSFERRED, History, Trial
 from tune.rule import metrics_of
 
 
@@ -80,6 +80,8 @@ def candidates(history: History, repeated: bool = True) -> list[Candidate]:
         t for t in history.in_state(COMPLETE) if all(t.value(m) is not None for m in metrics)
     ]
     settings = [t for t in finished if t.kind not in LATER or t.kind == FINETUNED]
+    if history.spec.get("origin"):  # it was chosen elsewhere
+        settings = [t for t in settings if t.kind == TRANSFERRED]
     again = [t for t in finished if t.kind == REPEATED] if repeated else []
     runs = {s.number: [s, *(t for t in again if t.parent == s.number)] for s in settings}
     seeds = int(history.spec.get("seeds") or 1)

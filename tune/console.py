@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 from gsda.tracking import SQLITE, choose_tracking_uri, hide_password
-from tune import lines
+from tune import lines, seal
 from tune.history import History, Trial
 from tune.journal import Event
 from tune.screen import Screen
@@ -146,8 +146,8 @@ class Console:
             self._owe(history.spec, owed)
         else:
             self.say(f"MLflow has the whole record of {name}.")
-        if outcome is not None:
-            self.say(f"Model {outcome.name}: {outcome.sentence}.")
+        for each in () if outcome is None else outcome.all:
+            self.say(f"Model {each.name}: {each.sentence}.")
         if not is_over:
             self.say(f"{len(history.ended)} of {history.total} trials are done. Go on with:")
             self.say(f"  {self._resume(history.spec)}")
@@ -182,14 +182,14 @@ class Console:
         self.close()
         spec, metric = history.spec, history.spec["metric"]
         self.say()
-        self.say(f"Best by {metric} (no target label was read in choosing):")
+        self.say(f"Best by {metric} ({seal.told(spec)}):")
         for line in (*table(history, metric), *lines.failures(history)):
             self.say(f"  {line}")
         self.say()
         if best is None:
             self.say("No trial finished, so there is no model.")
-        if outcome is not None:
-            self.say(f"Model {outcome.name}: {outcome.sentence}.")
+        for each in () if outcome is None else outcome.all:
+            self.say(f"Model {each.name}: {each.sentence}.")
         if owed:
             self._owe(spec, owed)
         self._advise(spec, outcome, uri, page)
@@ -206,7 +206,8 @@ class Console:
             self.say(f"  Open:     {page or LOCAL_PAGES}")
         else:
             self.say(f"  Compare:  {page or shown}")
-        self.say(f"  Extend:   {self._resume(spec)} --trials {2 * spec['trials']}")
+        if spec["trials"]:
+            self.say(f"  Extend:   {self._resume(spec)} --trials {2 * spec['trials']}")
         if outcome is not None:
             self.say(f"  Use:      {shlex.join(use_command(outcome, uri))} IMAGES")
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tune import environment
@@ -17,7 +17,8 @@ from tune.history import History, Trial  # noqa: E402
 from tune.journal import Event, Journal  # noqa: E402
 from tune.record import Mirror, first_line  # noqa: E402
 from tune.registry import Entry, Outcome, register  # noqa: E402
-from tune.seal import ACCURACY  # noqa: E402
+from tune.scope import how_chosen, is_group, members, origin_of  # noqa: E402
+from tune.seal import ACCURACY, is_unsealed  # noqa: E402
 from tune.settings import DONE, OWED  # noqa: E402
 from tune.shelf import JOURNAL, MODEL_FOLDER, method_of, trial_folder  # noqa: E402
 
@@ -41,28 +42,50 @@ class Delivery:
 
     def register(self, history: History, chosen: Choice) -> tuple[Outcome | None, str]:
         """Hand the winner's model to the registry; without an outcome, the reason."""
-        best = chosen.model
-        folder = trial_folder(self.journal.path.parent, best.number) / MODEL_FOLDER
-        metric, value = chosen.comparable(history.spec)
+        outcomes: list[Outcome] = []
+        for task, digest in members(history.spec):
+            outcome, trouble = self._register(history, chosen, task, digest)
+            if outcome is None:
+                return None, trouble
+            outcomes.append(outcome)
+        return replace(outcomes[0], others=tuple(outcomes[1:])), ""
+
+    def _register(
+        self, history: History, chosen: Choice, task: Task, digest: str
+    ) -> tuple[Outcome | None, str]:
+        """The model of one task: of the trial, or one of several that it trained."""
+        best, spec = chosen.model, history.spec
+        folder = trial_folder(self.journal.path.parent, best.number)
+        metric, value = chosen.comparable(spec)
+        pair = task.pair if is_group(spec) else ""
+        of_task = f"{pair}/" if pair else ""
 
         def attempt() -> Outcome:
             entry = Entry(
-                task=Task.parse(history.spec["task"]),
-                folder=folder,
+                task=task,
+                folder=folder / pair / MODEL_FOLDER,
                 run_id=self.mirror.run_of(best.number),
-                key=history.key(best.number),
+                key=history.key(best.number) + (f"/{pair}" if pair else ""),
                 metric=metric,
-                value=value,
-                data=history.spec["digest"],
-                oracle=best.value(ACCURACY),
-                method=method_of(history.spec),
+                value=chosen.picked.final[f"{of_task}{metric}"] if pair else value,
+                data=digest,
+                oracle=best.value(f"{of_task}{ACCURACY}"),
+                method=method_of(spec),
+                unsealed=is_unsealed(spec),
+                origin=origin_of(spec),
+                how=how_chosen(spec),
             )
             return register(entry, self.uri, self.promote)
 
         outcome, trouble = _patiently(attempt)
-        if outcome is not None and not _is_told(self.journal.events, best, outcome):
+        told = {"task": pair} if pair else {}
+        if outcome is not None and not _is_told(self.journal.events, best, outcome, told):
             self.journal.append(
-                "champion", trial=best.number, outcome=outcome.sentence, version=outcome.version
+                "champion",
+                trial=best.number,
+                outcome=outcome.sentence,
+                version=outcome.version,
+                **told,
             )
         return outcome, trouble
 
@@ -95,14 +118,13 @@ def _patiently(attempt: Callable[[], Outcome]) -> tuple[Outcome | None, str]:
     return None, trouble
 
 
-def _is_told(events: Sequence[Event], best: Trial, outcome: Outcome) -> bool:
-    """Whether the last word on the champion was this one."""
-    told = [event for event in events if event["event"] == "champion"]
-    return bool(told) and _same(told[-1], best, outcome)
-
-
-def _same(event: Mapping[str, object], best: Trial, outcome: Outcome) -> bool:
-    return (event["trial"], event["outcome"]) == (best.number, outcome.sentence)
+def _is_told(events: Sequence[Event], best: Trial, outcome: Outcome, of: Mapping[str, str]) -> bool:
+    """Whether the last word on the champion, of that task if there are several, was this one."""
+    told = [e for e in events if e["event"] == "champion" and e.get("task") == of.get("task")]
+    return bool(told) and (told[-1]["trial"], told[-1]["outcome"]) == (
+        best.number,
+        outcome.sentence,
+    )
 
 
 def is_over(events: Sequence[Event]) -> bool:

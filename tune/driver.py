@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +22,13 @@ from tune.cluster import Share, connected, places, share  # noqa: E402
 from tune.console import Console  # noqa: E402
 from tune.delivery import PATIENCE_S, Delivery  # noqa: E402
 from tune.executor import Progress, execute  # noqa: E402
+from tune.group import Group  # noqa: E402
 from tune.history import OPEN, History, Trial  # noqa: E402
 from tune.journal import Journal, read_events  # noqa: E402
 from tune.preflight import preflight  # noqa: E402
 from tune.record import Mirror  # noqa: E402
 from tune.registry import Outcome  # noqa: E402
+from tune.scope import is_group, members  # noqa: E402
 from tune.settings import DONE, INTERRUPTED, NO_MODEL, OWED, Settings  # noqa: E402
 from tune.shelf import JOURNAL, MODEL_FOLDER, check_free, claim, find_search  # noqa: E402
 from tune.spec import check_resume, data_of, plan_of, specify, with_machines  # noqa: E402
@@ -60,14 +62,14 @@ class Prepared:
         folder: of the search to resume; None for a new one.
     """
 
-    task: Task
+    task: Task | Group
     settings: Settings
     spec: dict[str, Any]
     folder: Path | None
     uri: str
 
 
-def prepare(task: Task, settings: Settings, console: Console) -> Prepared:
+def prepare(task: Task | Group, settings: Settings, console: Console) -> Prepared:
     """Check all that can be checked, and write nothing but decoded images.
 
     Raises:
@@ -115,7 +117,9 @@ def _check_machines(prepared: Prepared, wanted: Share, console: Console) -> None
     spec, settings = prepared.spec, prepared.settings
     storage, data = settings.storage.resolve(), data_of(spec, settings)
     weights = spec["base"]["weights"]
-    count = preflight(storage, spec["task"], data, spec["digest"], weights, wanted)
+    count = 0
+    for task, digest in members(spec):
+        count = preflight(storage, str(task), data, digest, weights, wanted)
     console.say(f"Cluster of {count}: all have the same versions, storage and images.")
 
 
@@ -225,7 +229,7 @@ def _finish(prepared: Prepared, progress: Progress, mirror: Mirror, console: Con
     journal.append("done")
     mirror.settle(PATIENCE_S)
     owed = delivery.owed(trouble, model=best is not None and outcome is None)
-    lost = best is not None and not _model_of(progress, best).is_dir()
+    lost = best is not None and not all(p.is_dir() for p in _models_of(progress, best))
     report = _report(progress, prepared.uri)
     console.finish(history, best, outcome, owed, prepared.uri, report, mirror.page())
     status = NO_MODEL if best is None or lost else OWED if owed else DONE
@@ -238,11 +242,15 @@ def _report(progress: Progress, uri: str) -> list[str]:
     return after_search(progress.plan.folder, progress.history, uri)
 
 
-def _model_of(progress: Progress, trial: Trial) -> Path:
-    return progress.folder_of(trial.number) / MODEL_FOLDER
+def _models_of(progress: Progress, trial: Trial) -> list[Path]:
+    """Where a trial leaves its model, or that of each of its tasks."""
+    spec, folder = progress.history.spec, progress.folder_of(trial.number)
+    if not is_group(spec):
+        return [folder / MODEL_FOLDER]
+    return [folder / task.pair / MODEL_FOLDER for task, _ in members(spec)]
 
 
-def search_one(task: Task, settings: Settings, console: Console) -> Result:
+def search_one(task: Task | Group, settings: Settings, console: Console) -> Result:
     """Check and run one search.
 
     Raises:
@@ -251,7 +259,7 @@ def search_one(task: Task, settings: Settings, console: Console) -> Result:
     return drive(prepare(task, settings, console), console)
 
 
-def search_several(tasks: list[Task], settings: Settings, console: Console) -> int:
+def search_several(tasks: Sequence[Task | Group], settings: Settings, console: Console) -> int:
     """Check all searches, then run them one after another; returns the exit code of the worst.
 
     Raises:

@@ -15,7 +15,6 @@ import ray.tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from gsda import checkpoint
 from gsda.config import Config
 from tune import stages
 from tune.asha import Asha
@@ -25,6 +24,7 @@ from tune.history import COMPLETE, FAILED, LATER, OPEN, PRUNED, SEARCHED, Histor
 from tune.journal import Event, Journal
 from tune.sampler import propose
 from tune.space import Range
+from tune.suite import clear_all
 from tune.trainable import Order, Report, RunTrainable
 
 HALT_AFTER = 3  # trials with a fault, one after another; more where more run at once
@@ -42,6 +42,7 @@ class Plan:
         trials: how many settings are searched, beside the references.
         digest: identity of the images, which workers compare with what they find.
         max_failures: how often a trial is tried again after a fault.
+        tasks: where a trial trains several tasks, each with the identity of its images.
         deadline: time.time() after which no trial is started.
     """
 
@@ -58,6 +59,7 @@ class Plan:
     share: Share
     max_failures: int
     deadline: float | None = None
+    tasks: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -94,7 +96,7 @@ class Progress:
             if self.history.trials[number].state == OPEN:
                 self._end(number, verdict)
         for trial in self.history.ended:  # a kill may have come between the end and this
-            checkpoint.clear(self.folder_of(trial.number))
+            clear_all(self.folder_of(trial.number))
         for trial in self.history.in_state(OPEN):
             if max(trial.reports, default=0) >= trial.steps:
                 self._end(trial.number, COMPLETE)
@@ -184,6 +186,7 @@ class Progress:
             known=tuple(trial.reports),
             metric=trial.metric,
             select=trial.select,
+            tasks=plan.tasks,
             witness=str(self.journal.path.resolve()),
         )
 
@@ -247,7 +250,7 @@ class Progress:
         known |= {"picks": trial.picks} if trial.reports else {}
         self._record("end", trial=number, state=state, reason=reason, **known)
         self.running.discard(number)
-        checkpoint.clear(self.folder_of(number))
+        clear_all(self.folder_of(number))
 
 
 class JournalSearcher(Searcher):  # type: ignore[misc]

@@ -26,7 +26,7 @@ from tune.history import (
     Trial,
 )
 from tune.picks import BEST, LAST
-from tune.seal import ACCURACY, CLASS_MEAN
+from tune.seal import ACCURACY, CLASS_MEAN, is_unsealed
 from tune.space import OF_ADAPTATION, build_space, inside
 
 LEAST, ROUGH = 10, 30  # finished settings: for any importance at all, and for one to lean on
@@ -133,7 +133,7 @@ class Findings:
     @property
     def is_unsealed(self) -> bool:
         """Whether target labels had a part in choosing."""
-        return bool(self.history.spec.get("unsealed"))
+        return is_unsealed(self.history.spec)
 
 
 def find(history: History) -> Findings:

@@ -10,6 +10,7 @@ from tune.picks import LAST, all_picks, pick
 
 OPEN, COMPLETE, PRUNED, FAILED = "OPEN", "COMPLETE", "PRUNED", "FAILED"
 SOURCE_ONLY, PAPER, SEARCHED = "source-only", "paper", "searched"
+TRANSFERRED = "transferred"  # the winner of another search: tune.scope
 REPEATED, FINETUNED, REFITTED = "repeated", "fine-tuned", "refitted"
 LATER = (REPEATED, FINETUNED, REFITTED)  # kinds of what follows the search itself: tune.stages
 
@@ -19,9 +20,9 @@ class Trial:
     """One trial, under the number that it keeps for good.
 
     Attributes:
-        kind: "source-only" or "paper" (the reference trials), "searched", or of a later stage:
-            "repeated" (with another seed), "fine-tuned" (a setting found on frozen features,
-            trained end to end) or "refitted" (the winner, trained on all of the source).
+        kind: "source-only", "paper" or "transferred" (the reference trials), "searched", or of a
+            later stage: "repeated" (with another seed), "fine-tuned" (a setting found on frozen
+            features, trained end to end) or "refitted" (the winner, trained on all of the source).
         values: the searched fields; what the setting has for them in a reference trial.
         config: all settings, as `Config.to_dict`.
         reports: metrics by step, in order of arrival.
@@ -53,7 +54,7 @@ class Trial:
 
     @property
     def is_reference(self) -> bool:
-        return self.kind in (SOURCE_ONLY, PAPER)
+        return self.kind in (SOURCE_ONLY, PAPER, TRANSFERRED)
 
     @property
     def steps(self) -> int:

@@ -7,9 +7,10 @@ from typing import Any
 from gsda.collapse import describe_collapse
 from gsda.console import clock
 from gsda.tasks import Task
-from tune import stages
+from tune import seal, stages
 from tune.command import search_words
 from tune.history import FAILED, PAPER, SOURCE_ONLY, History, Trial
+from tune.scope import DATASET, is_group, members, origin_of
 from tune.seal import ACCURACY
 from tune.shelf import of_method
 from tune.standing import STATES, Standing, count, reference
@@ -22,11 +23,10 @@ SHOWN = 4  # of the trials that run, and of those that failed, in the block
 def opening(history: History, device: str, at_once: int) -> list[str]:
     """What is about to be run, on what."""
     spec = history.spec
-    n_s, n_t = spec["images"]
-    task, base = Task.parse(spec["task"]), spec["base"]
+    base = spec["base"]
     lines = [
-        f"Search {spec['name']}: {task}, {spec['data_title']}",
-        f"  {n_s} labelled images of {task.source}, {n_t} unlabelled images of {task.target}, "
+        f"Search {spec['name']}: {spec['task']}, {spec['data_title']}",
+        f"  {_images(spec)}, "
         f"{spec['classes']} classes; backbone {base['backbone']}, {base['steps']} steps of "
         f"{base['batch_size']} + {base['batch_size']} images",
     ]
@@ -38,12 +38,29 @@ def opening(history: History, device: str, at_once: int) -> list[str]:
         *lines,
         f"  {history.total} trials ({len(spec['references'])} reference, {spec['trials']} "
         f"searched{_later(history)}{begun}), {at_once} at a time on {device}; "
-        f"searching {', '.join(spec['search'])}{of_method(spec)} by {spec['metric']}",
+        f"{_aim(spec)}",
+        *([f"  {seal.told(spec)}"] if seal.is_unsealed(spec) else []),
         *(
             f"  begun with {len(known['trials'])} trials of {known['name']}, {known['task']}"
             for known in spec.get("warm", {}).get("searches", ())
         ),
     ]
+
+
+def _images(spec: dict[str, Any]) -> str:
+    if is_group(spec):
+        pairs = ", ".join(task.pair for task, _ in members(spec))
+        return f"each trial trains {len(members(spec))} tasks ({pairs})"
+    n_s, n_t = spec["images"]
+    task = Task.parse(spec["task"])
+    return f"{n_s} labelled images of {task.source}, {n_t} unlabelled images of {task.target}"
+
+
+def _aim(spec: dict[str, Any]) -> str:
+    if spec.get("origin"):
+        return f"with the setting of {origin_of(spec)}"
+    mean = "the mean of " if is_group(spec) else ""
+    return f"searching {', '.join(spec['search'])}{of_method(spec)} by {mean}{spec['metric']}"
 
 
 def _later(history: History) -> str:
@@ -196,7 +213,9 @@ def flush_command(spec: dict[str, Any], options: Sequence[str] = ()) -> str:
 
 def resume_command(spec: dict[str, Any], options: Sequence[str] = ()) -> str:
     """The command line that goes on with a search."""
-    words = [*search_words(), "--task", spec["task"], "--name", spec["name"]]
+    tasks = [str(task) for task, _ in members(spec)]
+    scope = ["--scope", DATASET] if is_group(spec) else []
+    words = [*search_words(), "--task", *tasks, *scope, "--name", spec["name"]]
     if spec["data"]["root"] is not None:
         words += ["--data", spec["data"]["root"]]
     return shlex.join([*words, *options, "--resume"])

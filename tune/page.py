@@ -6,6 +6,7 @@ from html import escape
 
 from tune.findings import Findings, StepPick, setting
 from tune.history import COMPLETE, FAILED, OPEN, PRUNED, Trial
+from tune.scope import is_group, members, origin_of
 from tune.seal import ACCURACY, CLASS_MEAN
 
 CAPTIONS = {
@@ -94,7 +95,11 @@ def _counted(findings: Findings) -> str:
 
 
 def _how(findings: Findings) -> list[str]:
-    guided = f"The search was guided by {findings.metric}"
+    spec = findings.history.spec
+    mean = f"the mean over {len(members(spec))} tasks of " if is_group(spec) else ""
+    guided = f"The search was guided by {mean}{findings.metric}"
+    if spec.get("origin"):
+        guided = f"Nothing was searched here: the setting was found by {origin_of(spec)}"
     picked = "" if findings.rule == findings.metric else f", the winner picked by {findings.rule}"
     if findings.is_unsealed:
         text = f"{guided}{picked}: target labels had a part in choosing (--unseal), so the "
@@ -122,7 +127,26 @@ def _compared(findings: Findings) -> list[str]:
         names = {ACCURACY: "accuracy", CLASS_MEAN: "mean per class"}
         for name, title in names.items():
             lines.append(_row(title, [percent(t.value(name)) for t in trials], marks))
+    for name, cells in of_tasks(findings):
+        lines.append(_row(name, cells, marks) if cells else _group(name, len(rows)))
     return ["<h2>What was chosen</h2>", _table(lines), *_seeds(findings)]
+
+
+def of_tasks(findings: Findings) -> list[tuple[str, list[str]]]:
+    """What each of several tasks came to, a cell for each row of the findings; titles have none."""
+    spec = findings.history.spec
+    pairs = [task.pair for task, _ in members(spec)] if is_group(spec) else []
+    trials = [row.trial for row in findings.rows]
+    found: list[tuple[str, list[str]]] = []
+    if pairs:
+        found.append((f"{findings.metric} of each task", []))
+        score = f"/{findings.metric}"
+        found += [(pair, [_score(t.value(pair + score)) for t in trials]) for pair in pairs]
+    if pairs and findings.has_labels:
+        found.append(("accuracy of each task", []))
+        score = f"/{ACCURACY}"
+        found += [(pair, [percent(t.value(pair + score)) for t in trials]) for pair in pairs]
+    return found
 
 
 def _seeds(findings: Findings) -> list[str]:

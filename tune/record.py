@@ -23,11 +23,12 @@ from mlflow.exceptions import MlflowException
 from gsda.collapse import describe_collapse
 from gsda.files import write_atomically
 from gsda.tracking import hide_password
-from tune import views
+from tune import seal, views
 from tune.choice import choose
 from tune.history import COMPLETE, FAILED, FINETUNED, PRUNED, SOURCE_ONLY, History
 from tune.journal import Event, encode, iterate_events
 from tune.mlstore import ensure_database, ensure_experiment, find_run
+from tune.scope import is_group, members, origin_of
 from tune.shelf import method_of
 
 TRIAL_TAG, SEARCH_TAG = "gsda.trial", "gsda.search"
@@ -117,7 +118,12 @@ class Projection:
     def _common_tags(self) -> dict[str, str]:
         spec = self.history.spec
         tags = {name: str(spec[name]) for name in ("task", "dataset", "data_title")}
-        return tags | {"mlflow.note.content": f"{spec['task']}: {spec['data_title']}"}
+        note = f"{spec['task']}: {spec['data_title']}"
+        note += f"; {seal.told(spec)}" if seal.is_unsealed(spec) else ""
+        origin = origin_of(spec)
+        tags |= {"transferred_from": origin} if origin else {}
+        tags |= {"tasks": ",".join(t.pair for t, _ in members(spec))} if is_group(spec) else {}
+        return tags | {"mlflow.note.content": note} | seal.tags(spec)
 
     def _find_or_make(self, number: int) -> str:
         self._open()
@@ -210,7 +216,9 @@ class Projection:
         self._show_trials()
 
     def _on_champion(self, event: Event) -> None:
-        tags = [RunTag("best_trial", str(event["trial"])), RunTag("champion", event["outcome"])]
+        of_task = f"/{event['task']}" if "task" in event else ""
+        tags = [RunTag("best_trial", str(event["trial"]))]
+        tags.append(RunTag(f"champion{of_task}", event["outcome"]))
         self.client.log_batch(self._open(), tags=tags)
 
     def _on_done(self, event: Event) -> None:

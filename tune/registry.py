@@ -25,6 +25,7 @@ from gsda.config import Config
 from gsda.tasks import Task
 from tune.card import describe_model, describe_version
 from tune.record import TRIAL_TAG
+from tune.seal import ACCURACY, TAG
 
 CHAMPION = "champion"
 _LOGGED = "models:/"  # before the id of a logged model
@@ -40,6 +41,9 @@ class Entry:
         run_id: of the trial's MLflow run. key: the trial's identity.
         value: of `metric`, label-free. data: identity of source and target images.
         oracle: accuracy on target labels where they exist; written down, never compared.
+        origin: where its setting was found, if not in a search of its task.
+        how: how its setting was chosen, if not by this task's score alone.
+        unsealed: whether target labels may have had a part in choosing it.
         method: that was searched; the model may be of source-only training all the same.
     """
 
@@ -52,6 +56,9 @@ class Entry:
     data: str
     oracle: float | None = None
     method: str = Config.method
+    unsealed: bool = False
+    origin: str = ""
+    how: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,12 +69,19 @@ class Outcome:
         version: the model's number in the registry.
         is_champion: whether the alias points to it now.
         sentence: what happened, for the user.
+        others: of the other tasks, where a trial trains several.
     """
 
     name: str
     version: str
     is_champion: bool
     sentence: str
+    others: tuple["Outcome", ...] = ()
+
+    @property
+    def all(self) -> tuple["Outcome", ...]:
+        """Of each task."""
+        return (self, *self.others)
 
 
 def model_name(task: Task, method: str = Config.method) -> str:
@@ -96,7 +110,9 @@ def register(entry: Entry, uri: str, promote: bool = False) -> Outcome:
 
 def _selection(entry: Entry) -> dict[str, Any]:
     """By what a model was chosen, for whoever meets its files alone."""
-    rule = f"the largest {entry.metric} of its search, on images of the target without labels"
+    by = "with target labels (--unseal)" if entry.unsealed else "without labels"
+    rule = f"the largest {entry.metric} of its search, on images of the target {by}"
+    rule = entry.how or rule
     return {"trial": entry.key, "rule": rule, "metric": entry.metric, "value": entry.value}
 
 
@@ -131,7 +147,11 @@ def _add_version(
         "data": entry.data,
     }
     if entry.oracle is not None:
-        tags["oracle/target_accuracy"] = repr(entry.oracle)
+        tags[ACCURACY] = repr(entry.oracle)
+    if entry.unsealed:
+        tags[TAG] = "true"
+    if entry.origin:
+        tags["transferred_from"] = entry.origin
     with _quiet(), _global_address(uri):
         source = _log_model(client, entry, predictor)
         return client.create_model_version(
@@ -149,7 +169,7 @@ def _describe(client: MlflowClient, version: Any, entry: Entry, predictor: Predi
         return
     address = f"{version.name}/{version.version}"
     about = (predictor.manifest, entry.metric, entry.value, entry.oracle)
-    text = describe_version(address, entry.task, *about)
+    text = describe_version(address, entry.task, *about, entry.unsealed, entry.how)
     client.update_model_version(version.name, str(version.version), text)
 
 
@@ -218,6 +238,8 @@ def _crown(client: MlflowClient, name: str, version: Any, entry: Entry, promote:
     """
     mine = str(version.version)
     holder = _holder(client, name)
+    if entry.unsealed:
+        return _crown_unsealed(client, name, mine, holder, promote)
     reason = None if holder is None else _incomparable(entry, holder)
     if reason is not None and not promote:
         return Outcome(name, mine, False, f"version {mine} registered; {reason}")
@@ -226,6 +248,19 @@ def _crown(client: MlflowClient, name: str, version: Any, entry: Entry, promote:
     if holder is None or str(holder.version) != str(best.version):
         client.set_registered_model_alias(name, CHAMPION, str(best.version))
     return _tell(name, version, best, holder, entry.metric)
+
+
+def _crown_unsealed(
+    client: MlflowClient, name: str, mine: str, holder: Any | None, promote: bool
+) -> Outcome:
+    """A model that target labels chose is a champion only if a user says so, or has said so."""
+    said = f"version {mine}, chosen with target labels, "
+    held = holder is not None and str(holder.version) == mine
+    if promote and not held:
+        client.set_registered_model_alias(name, CHAMPION, mine)
+    if promote or held:
+        return Outcome(name, mine, True, f"{said}is the champion")
+    return Outcome(name, mine, False, f"{said}is registered and no champion (--promote makes it)")
 
 
 def _tell(name: str, mine: Any, best: Any, holder: Any | None, metric: str) -> Outcome:
@@ -247,12 +282,15 @@ def _holder(client: MlflowClient, name: str) -> Any | None:
 
 def _comparable(client: MlflowClient, name: str, metric: str, data: str) -> list[Any]:
     versions = client.search_model_versions(f"name = '{name}'")
-    return [v for v in versions if v.tags.get("metric") == metric and v.tags.get("data") == data]
+    sealed = [v for v in versions if TAG not in v.tags]
+    return [v for v in sealed if v.tags.get("metric") == metric and v.tags.get("data") == data]
 
 
 def _incomparable(entry: Entry, holder: Any) -> str | None:
     """Why the present champion stays whatever its score, or None."""
     stays = f"champion stays version {holder.version}"
+    if TAG in holder.tags:
+        return f"{stays}, which target labels chose (--promote puts this one in its place)"
     if holder.tags.get("metric") != entry.metric:
         chosen = holder.tags.get("metric")
         return f"{stays}, which was chosen by {chosen} (--promote puts this one in its place)"

@@ -18,7 +18,7 @@ from gsda.tracking import check_database, choose_tracking_uri
 from tune.findings import Findings, as_json, find, setting, step_regrets
 from tune.history import History
 from tune.journal import read_events
-from tune.page import number, page, percent, rough, scores_of
+from tune.page import number, of_tasks, page, percent, rough, scores_of
 from tune.plots import draw
 from tune.seal import ACCURACY, CLASS_MEAN
 from tune.settings import BAD_USE, DEFAULT_STORAGE
@@ -95,12 +95,14 @@ def comparison(findings: Findings) -> list[str]:
     if findings.has_labels:
         for name, title in ((ACCURACY, "target accuracy"), (CLASS_MEAN, "mean per class")):
             table.append([title, *(percent(t.value(name)) for t in trials)])
+    for name, cells in of_tasks(findings):
+        table.append([name, *(cells or [""] * len(rows))])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
         "  ".join(
             [line[0].ljust(widths[0])]
             + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        )
+        ).rstrip()
         for line in table
     ]
 

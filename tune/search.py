@@ -21,7 +21,9 @@ from gsda.tasks import Task
 from gsda.tracking import choose_tracking_uri
 from gsda.validators import DEFAULT_METRIC
 from tune.command import program
+from tune.group import Group
 from tune.holdout import SHARE
+from tune.scope import SCOPES, read_origin
 from tune.settings import (
     BAD_USE,
     DEFAULT_MAX_FAILURES,
@@ -29,7 +31,7 @@ from tune.settings import (
     DEFAULT_TRIALS,
     INTERRUPTED,
     Settings,
-    resolve_tasks,
+    resolve_scope,
 )
 from tune.shelf import check_free, find_named, find_search
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
@@ -47,7 +49,7 @@ _TRAINING = (
 ).split()
 
 
-def search(task: Task, **options: Any) -> "Result":
+def search(task: Task | Group, **options: Any) -> "Result":
     """Search one task from Python; `options` are those of the command line (`Settings`).
 
     Raises:
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = _read(options)
         if only_flush:
             return _flush(texts, settings, script)
-        tasks = resolve_tasks(texts, settings)
+        tasks = resolve_scope(texts, settings)
         _check_places(tasks, settings)
         return _search(tasks, settings, quiet, script)
     except BadInput as error:
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _search(tasks: list[Task], settings: Settings, quiet: bool, script: bool) -> int:
+def _search(tasks: Sequence[Task | Group], settings: Settings, quiet: bool, script: bool) -> int:
     from tune.console import Console, Script
 
     console = (Script if script else Console)(options=settings.places(), quiet=quiet)
@@ -106,7 +108,7 @@ def _flush(texts: list[str], settings: Settings, script: bool) -> int:
     if settings.name is not None:
         folders = [find_named(storage, settings.name)]
     elif texts:
-        tasks = resolve_tasks(texts, settings)
+        tasks = resolve_scope(texts, settings)
         folders = [find_search(storage, None, task, settings.method) for task in tasks]
     else:
         raise BadInput("--flush needs a search: give its --name, or a --task for the newest.")
@@ -118,13 +120,15 @@ def _flush(texts: list[str], settings: Settings, script: bool) -> int:
     return max(flush(folder, uri, settings.promote, console) for folder in folders)
 
 
-def _check_places(tasks: Sequence[Task], settings: Settings) -> None:
+def _check_places(tasks: Sequence[Task | Group], settings: Settings) -> None:
     """What a look at the disk tells, before the seconds that torch and ray take to load."""
     if settings.data is not None:
         check_root(settings.data)
     storage = settings.storage.resolve()
     for task in tasks if settings.warm_start and not settings.resume else ():
         read_earlier(task, settings)
+    for task in tasks if settings.origin is not None else ():
+        read_origin(task, settings)
     for task in tasks if len(tasks) == 1 else ():
         if settings.resume:
             find_search(storage, settings.name, task, settings.method)
@@ -165,6 +169,17 @@ def _add_data(group: Any) -> None:
         nargs="+",
         metavar="TASK",
         help="A2D, a qualified office31/A2D, several, or all",
+    )
+    group.add_argument(
+        "--scope",
+        help=f"{', '.join(SCOPES)}: a setting for each task (default), one for all tasks that are "
+        "named, or that of an earlier search",
+    )
+    group.add_argument(
+        "--from",
+        dest="origin",
+        metavar="NAME",
+        help="with --scope transfer: the search whose winner is used, or the task of one",
     )
     group.add_argument("--dataset", help="default: glyph31 (built in), or office31 with --data")
     group.add_argument("--source", help="a folder of --data, of a task of one's own")
@@ -209,6 +224,13 @@ def _add_search(group: Any) -> None:
         metavar="RULE",
         help="what the winner is picked by among finished trials: a score (default: the --metric), "
         "or mean-rank[:SCORE,SCORE...], the mean of the ranks in several",
+    )
+    group.add_argument(
+        "--unseal",
+        action="store_true",
+        default=None,
+        help="let --metric and --pick be oracle/..., which reads target labels; everything "
+        "recorded says so",
     )
     group.add_argument("--seed", type=int, help="of the search and of its trials (0)")
     group.add_argument(

@@ -12,10 +12,13 @@ from gsda.methods import check_fields, check_method, find_entry
 from gsda.naming import chosen_dataset, resolve_own, resolve_task
 from gsda.tasks import BENCHMARKS, Task
 from gsda.tracking import hide_password
-from gsda.validators import DEFAULT_METRIC, check_metric
+from gsda.validators import DEFAULT_METRIC
+from tune.group import Group, grouped
 from tune.holdout import check_refit, chosen_share
 from tune.picks import SELECTIONS
 from tune.rule import check_guide, check_rule, metrics_of
+from tune.scope import DATASET, check_scope
+from tune.seal import check_sealed, check_unsealed
 from tune.shelf import check_name
 from tune.space import SEARCHABLE
 
@@ -39,6 +42,8 @@ class Settings:
         seeds: with how many seeds in all the best `top` settings are trained; the winner is the one
             with the best mean.
         pick: what the winner is picked by among finished trials; by default the metric.
+        scope: what a search is about, and origin: whose winner it takes over (`tune.scope`).
+        unseal: whether target labels may have a part in choosing (`tune.seal`).
         refit: whether the winner is trained again on all of the source, if some was held out.
         warm_start: names of searches whose knowledge this one begins with.
         overrides: fields of `Config` that the user fixed.
@@ -76,6 +81,9 @@ class Settings:
     pick: str | None = None
     warm_start: tuple[str, ...] | None = None
     refit: bool | None = None
+    unseal: bool = False
+    scope: str | None = None
+    origin: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -97,6 +105,7 @@ class Settings:
         config = Config.from_dict(self.overrides)
         self._check_finetuning()
         self._check_choice()
+        check_scope(self.scope, self.origin, self.trials, self.resume)
         _check("--max-failures", self.max_failures, (self.max_failures or 0) >= 0, "at least 0")
         cpus, gpus = self.cpus_per_trial, self.gpus_per_trial
         _check("--cpus-per-trial", cpus, cpus is None or cpus > 0, "over 0")
@@ -147,10 +156,11 @@ class Settings:
             )
 
     def _check_choice(self) -> None:
+        check = check_unsealed if self.unseal else check_sealed
         if self.metric is not None:
-            check_metric(check_guide(self.metric))
+            check(check_guide(self.metric))
         if self.pick is not None:
-            check_rule(self.pick)
+            check_rule(self.pick, check)
         share = chosen_share(self.overrides, self.metrics)
         if self.refit and not self.resume:
             check_refit(share)
@@ -221,6 +231,16 @@ def resolve_tasks(texts: list[str], settings: Settings) -> list[Task]:
         found = _all_tasks(settings) if text == "all" else [_resolve(text, settings)]
         tasks += [task for task in found if task not in tasks]
     return tasks
+
+
+def resolve_scope(texts: list[str], settings: Settings) -> list[Task | Group]:
+    """What each search is about: one task, or with `--scope dataset` all of them at once.
+
+    Raises:
+        BadInput: as `resolve_tasks`, and tasks that cannot be searched as one.
+    """
+    tasks = resolve_tasks(texts, settings)
+    return [grouped(tasks)] if settings.scope == DATASET else list(tasks)
 
 
 def _resolve(text: str, settings: Settings) -> Task:

@@ -13,13 +13,16 @@ from gsda.errors import BadInput
 from gsda.methods import find_entry
 from gsda.naming import NAME
 from gsda.tasks import Task
+from tune.group import Group
 from tune.journal import Journal
 
 JOURNAL = "journal.log"
 MODEL_FOLDER = "model"  # of a trial that is done, in its folder
 
 
-def find_search(storage: Path, name: str | None, task: Task, method: str = Config.method) -> Path:
+def find_search(
+    storage: Path, name: str | None, task: Task | Group, method: str = Config.method
+) -> Path:
     """The folder of the search of that name, or of the task's and method's newest numbered one.
 
     Raises:
@@ -94,7 +97,7 @@ def check_free(storage: Path, name: str | None) -> None:
         )
 
 
-def claim(storage: Path, name: str | None, task: Task, spec: dict[str, Any]) -> Journal:
+def claim(storage: Path, name: str | None, task: Task | Group, spec: dict[str, Any]) -> Journal:
     """Put a new search on the shelf, its first event written; whole, or not there.
 
     Without a name it is called after the task, the method if that is not GSDA, and the next free
@@ -146,7 +149,7 @@ def of_method(spec: Mapping[str, Any]) -> str:
     return "" if method == Config.method else f" of {find_entry(method).title}"
 
 
-def _stem(task: Task, method: str) -> str:
+def _stem(task: Task | Group, method: str) -> str:
     """What the names of searches begin with: ``glyph31-A2D``, ``glyph31-A2D-dann``."""
     return task.slug if method == Config.method else f"{task.slug}-{method}"
 

@@ -2,7 +2,8 @@
 
 import json
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ from gsda.errors import BadInput
 from gsda.features import freeze
 from gsda.methods import check_method
 from gsda.model import build_network, load_pretrained
+from gsda.oracle import Oracle
 from gsda.recipes import default_backbone, recommend
 from gsda.tasks import BENCHMARKS, Task
-from tune import warmstart
+from tune import seal, warmstart
 from tune.cluster import Share, check_device
 from tune.console import Console
 from tune.executor import Plan
+from tune.group import Group, tasks_of
 from tune.history import PAPER, SOURCE_ONLY, History
 from tune.holdout import chosen_share, describe
 from tune.picks import LAST
+from tune.scope import TASK, Origin, digest_of, is_group, members, read_origin
 from tune.settings import DEFAULT_TRIALS, Settings
 from tune.space import DEFAULT_FIELDS, build_space
 
@@ -36,14 +40,16 @@ _MAY_CHANGE = (
 _MACHINES = ("device", "cpus_per_trial", "gpus_per_trial", "max_failures", "address")
 
 
-def specify(task: Task, settings: Settings, console: Console) -> dict[str, Any]:
+def specify(task: Task | Group, settings: Settings, console: Console) -> dict[str, Any]:
     """Everything that a search is; nothing is written but decoded images.
 
     Raises:
         BadInput: whatever is wrong with data, weights, settings or device.
     """
     check_device(settings.device, settings.address)
-    backbone = settings.backbone or default_backbone(task)
+    origin = None if settings.origin is None else read_origin(task, settings)
+    known_backbone = default_backbone(tasks_of(task)[0]) if origin is None else origin.backbone
+    backbone = settings.backbone or known_backbone
     data = DataSpec(
         root=None if settings.data is None else settings.data.resolve(),
         cache=settings.chosen_cache.resolve(),
@@ -52,31 +58,34 @@ def specify(task: Task, settings: Settings, console: Console) -> dict[str, Any]:
         source_folder=settings.source or "",
         target_folder=settings.target or "",
     )
-    source, target = load_domains(task, data, console.preparing)
-    _tell_skipped(source, target, console)
-    n_classes = len(source.classes)
-    base = _base(task, settings, n_classes, backbone)
+    loaded = [_load(one, data, settings, console) for one in tasks_of(task)]
+    n_classes = loaded[0].n_classes
+    base = _base(tasks_of(task)[0], settings, n_classes, backbone, origin)
     _check_weights(base, n_classes)
-    freeze(Pair(source, target.images), base, data.cache, progress=console.preparing)
-    space = build_space(settings.chosen_fields, n_classes)
+    for one in loaded:
+        freeze(one.pair, base, data.cache, progress=console.preparing)
+    fields = settings.chosen_fields if origin is None else tuple(origin.history.spec["search"])
+    space = build_space(fields, n_classes)
     known = BENCHMARKS.get(task.dataset)
     spec = {
         "task": str(task),
         "dataset": task.dataset,
         "data_title": known.title if known else f"images in {data.root}",
         "data": data.to_dict(),
-        "digest": identity(source, target),
-        "images": [len(source), len(target)],
+        **_describe_data(loaded, grouped=isinstance(task, Group)),
         "classes": n_classes,
         "backbone": backbone,
         "base": base.to_dict(),
         "finetune_top": settings.finetune_top or 0,
-        "finetune_base": _finetune_base(task, settings, n_classes, backbone),
-        "references": _references(base),
+        "finetune_base": _finetune_base(tasks_of(task)[0], settings, n_classes, backbone),
+        "references": _references(base) | (origin.references(base) if origin else {}),
+        "origin": origin.describe() if origin else None,
+        "scope": settings.scope or TASK,
         "as_in_paper": base.method == GROUPED and not set(DEFAULT_FIELDS) & set(settings.overrides),
-        "search": list(settings.chosen_fields),
-        "trials": settings.trials or DEFAULT_TRIALS,
-        "metric": settings.chosen_metric,
+        "search": list(fields),
+        "trials": 0 if origin else settings.trials or DEFAULT_TRIALS,
+        "metric": settings.metric or (origin.metric if origin else settings.chosen_metric),
+        seal.TAG: settings.unseal,
         "pick": settings.pick,
         "seeds": settings.seeds,
         "top": settings.top,
@@ -94,6 +103,48 @@ def specify(task: Task, settings: Settings, console: Console) -> dict[str, Any]:
     return spec
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """The images of a task."""
+
+    task: Task
+    source: Domain
+    target: Domain
+
+    @property
+    def pair(self) -> Pair:
+        return Pair(self.source, self.target.images)
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.source.classes)
+
+    def describe(self) -> dict[str, Any]:
+        """What a journal says of them."""
+        images = [len(self.source), len(self.target)]
+        return {"digest": identity(self.source, self.target), "images": images}
+
+
+def _load(task: Task, data: DataSpec, settings: Settings, console: Console) -> _Loaded:
+    source, target = load_domains(task, data, console.preparing)
+    _tell_skipped(source, target, console)
+    if settings.unseal and not Oracle(target).is_known:
+        raise BadInput(f"--unseal lets target labels choose, and {task} has none: leave it out.")
+    return _Loaded(task, source, target)
+
+
+def _describe_data(loaded: Sequence[_Loaded], grouped: bool) -> dict[str, Any]:
+    """Identity and counts of the images; of several tasks those of each, and all in all."""
+    each = [{"task": str(one.task)} | one.describe() for one in loaded]
+    if not grouped:
+        return loaded[0].describe()
+    if len({one.n_classes for one in loaded}) > 1:
+        raise BadInput("--scope dataset needs the same classes in all tasks, and here they differ.")
+    counts = [sum(column) for column in zip(*(e["images"] for e in each), strict=True)]
+    digest = digest_of([entry["digest"] for entry in each])
+    return {"digest": digest, "images": counts, "tasks": each}
+
+
 def _tell_skipped(source: Domain, target: Domain, console: Console) -> None:
     for domain in (source, target):
         names = getattr(domain.images, "skipped", ())
@@ -103,11 +154,19 @@ def _tell_skipped(source: Domain, target: Domain, console: Console) -> None:
                 console.say(f"  {name}")
 
 
-def _base(task: Task, settings: Settings, n_classes: int, backbone: str) -> Config:
+def _base(
+    task: Task,
+    settings: Settings,
+    n_classes: int,
+    backbone: str,
+    origin: Origin | None = None,
+) -> Config:
     changes = dict(settings.overrides) | {"seed": settings.seed or 0}
-    changes["holdout"] = chosen_share(settings.overrides, settings.metrics)
     if settings.weights is not None:
         changes["weights"] = _absolute(settings.weights)
+    if origin is not None:
+        return Config.from_dict(origin.history.spec["base"] | changes).check_classes(n_classes)
+    changes["holdout"] = chosen_share(settings.overrides, settings.metrics)
     base = recommend(task, n_classes, backbone, **changes)
     check_method(base)
     return source_only(base) if base.method == "source_only" else base
@@ -158,7 +217,9 @@ def _said(settings: Settings) -> dict[str, Any]:
     return plain
 
 
-def check_resume(task: Task, settings: Settings, history: History, console: Console) -> None:
+def check_resume(
+    task: Task | Group, settings: Settings, history: History, console: Console
+) -> None:
     """Whether a search can go on as asked.
 
     Raises:
@@ -170,26 +231,32 @@ def check_resume(task: Task, settings: Settings, history: History, console: Cons
     if str(task) != spec["task"]:
         raise BadInput(f"The search {name} is of {spec['task']}, not of {task}.")
     _check_said(settings, spec)
+    if settings.trials is not None and spec.get("origin"):
+        raise BadInput(f"{name} searches nothing: leave --trials out.")
     if settings.trials is not None and settings.trials < spec["trials"]:
         raise BadInput(
             f"--trials is {settings.trials}, but {name} was asked for {spec['trials']} already: "
             "a search can only be extended."
         )
     check_device(*(_machines(spec, settings)[key] for key in ("device", "address")))
-    source, target = load_domains(
-        task, DataSpec.from_dict(data_of(spec, settings)), console.preparing
-    )
-    if identity(source, target) != spec["digest"]:
-        raise BadInput(
-            f"The images of {task} are not those that {name} began with: "
-            "put them back, or start a search of another --name."
-        )
+    data = DataSpec.from_dict(data_of(spec, settings))
+    for member, digest in members(spec):
+        if identity(*load_domains(member, data, console.preparing)) != digest:
+            raise BadInput(
+                f"The images of {member} are not those that {name} began with: "
+                "put them back, or start a search of another --name."
+            )
     if len(history.ended) < history.total or settings.trials:
         _check_weights(Config.from_dict(spec["base"]), spec["classes"])
 
 
 def _check_said(settings: Settings, spec: dict[str, Any]) -> None:
-    derived = spec | completed(spec["base"]) | {"skip_bad_images": spec["data"]["skip_bad"]}
+    derived = (
+        {"unseal": seal.is_unsealed(spec)}
+        | spec
+        | completed(spec["base"])
+        | {"skip_bad_images": spec["data"]["skip_bad"]}
+    )
     for name, value in _said(settings).items():
         if value not in (spec["said"].get(name), derived.get(name)):
             option = "--" + name.replace("_", "-")
@@ -235,5 +302,6 @@ def plan_of(spec: dict[str, Any], settings: Settings, folder: Path, share: Share
         folder=folder,
         share=share,
         max_failures=settings.chosen_max_failures,
+        tasks=tuple((str(t), digest) for t, digest in members(spec)) if is_group(spec) else (),
         deadline=None if hours is None else time.time() + hours * 3600,
     )

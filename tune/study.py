@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from gsda.errors import BadInput
 from gsda.files import write_atomically
+from tune import seal
 from tune.history import COMPLETE, FAILED, PAPER, PRUNED, SEARCHED, History, Trial
 from tune.journal import Event, read_events
 from tune.sampler import distributions, in_optuna
@@ -103,7 +104,8 @@ class StudyLog:
             study.set_metric_names([spec["metric"]])
         for name in _OF_THE_STUDY:
             study.set_user_attr(name, spec[name])
-        study.set_user_attr("gsda.search", event["uuid"])
+        for name, text in {"gsda.search": event["uuid"], **seal.tags(spec)}.items():
+            study.set_user_attr(name, text)
         self._study = study
 
     def _on_ask(self, event: Event) -> None:

@@ -9,9 +9,11 @@ from tune.history import (
     REPEATED,
     SEARCHED,
     SOURCE_ONLY,
+    TRANSFERRED,
     History,
     Trial,
 )
+from tune.scope import origin_of
 from tune.seal import ACCURACY
 from tune.space import OF_ADAPTATION
 
@@ -51,6 +53,8 @@ def describe_kind(trial: Trial, history: History) -> str:
         return ""
     if trial.kind == SOURCE_ONLY:
         return "source-only, no adaptation"
+    if trial.kind == TRANSFERRED:
+        return f"the setting of {origin_of(history.spec)}"
     if trial.parent is not None:
         return f"{later_kind(trial)}, was {_parent(trial.parent, history)}"
     as_in_paper = history.spec["as_in_paper"]

@@ -32,6 +32,7 @@ from tune.failures import GPU_MEMORY, STORAGE, chain, classify, rule_of
 from tune.picks import LAST, pick
 from tune.probe import here
 from tune.shelf import MODEL_FOLDER
+from tune.suite import Suite
 
 PAYLOAD = "payload"
 
@@ -45,6 +46,7 @@ class Order:
         folder: the trial's own, which driver and workers share.
         known: steps whose reports the driver already has.
         metric, select: how the step is picked whose model is kept (`tune.picks`).
+        tasks: where a trial trains several tasks, each with the identity of its images.
         witness: a file of the search that a machine must see, if it shares the storage.
     """
 
@@ -60,6 +62,7 @@ class Order:
     metric: str = ""
     select: str = LAST
     witness: str = ""
+    tasks: tuple[tuple[str, str], ...] = ()
 
     def to_config(self) -> dict[str, Any]:
         """The `config` of a Tune trial. One string: Tune copies and flattens what it can see."""
@@ -68,7 +71,8 @@ class Order:
     @classmethod
     def of_config(cls, config: dict[str, Any]) -> "Order":
         values = json.loads(config["order"])
-        return cls(**(values | {"known": tuple(values["known"])}))
+        tasks = tuple((task, digest) for task, digest in values["tasks"])
+        return cls(**(values | {"known": tuple(values["known"]), "tasks": tasks}))
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
 
     def _begin(self, order: Order) -> None:
         self._order = order
-        self._run: Run | None = None
+        self._run: Run | Suite | None = None
         self._reports: list[Report] = []
         self._unsent: list[Report] = []
         self._notes: tuple[str, ...] = ()
@@ -143,24 +147,12 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
 
     def _restore(self, folder: Path) -> None:
         order = self._order
-        task, spec = Task.parse(order.task), here(order.data)
         if order.witness and not Path(order.witness).is_file():
             raise BadInput(
                 f"{os.uname().nodename} does not see {order.witness}: its storage is not shared"
             )
-        source, target = _domains(task, spec)
-        if identity(source, target) != order.digest:
-            raise BadInput(f"the images of {task} on {os.uname().nodename} are not the search's")
         state, complaints = load_newest(folder)
-        config = Config.from_dict(order.config)
-        run = Run(
-            task,
-            config,
-            freeze(Pair(source, target.images), config, spec.cache, device=order.device),
-            Oracle(target),
-            device=order.device,
-            pretrained=state is None,
-        )
+        run = self._suite(folder) if order.tasks else self._build(Task.parse(order.task), not state)
         onward = "beginning again" if state is None else "going on from the one before"
         self._notes = tuple(f"{text}; {onward}" for text in complaints)
         if state is not None:
@@ -168,6 +160,33 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
             self._reports = [Report.of_result({PAYLOAD: text}) for text in state["reports"]]
         self._unsent = [report for report in self._reports if report.step not in order.known]
         self._run = run
+
+    def _build(self, task: Task, pretrained: bool) -> Run:
+        """The run of a task, at step 0."""
+        order, spec = self._order, here(self._order.data)
+        digest = dict(order.tasks).get(str(task), order.digest)
+        source, target = _domains(task, spec)
+        if identity(source, target) != digest:
+            raise BadInput(f"the images of {task} on {os.uname().nodename} are not the search's")
+        config = Config.from_dict(order.config)
+        return Run(
+            task,
+            config,
+            freeze(Pair(source, target.images), config, spec.cache, device=order.device),
+            Oracle(target),
+            device=order.device,
+            pretrained=pretrained,
+        )
+
+    def _suite(self, folder: Path) -> Suite:
+        order = self._order
+        tasks = [Task.parse(task) for task, _ in order.tasks]
+        config = Config.from_dict(order.config)
+        return Suite(tasks, config, self._build, folder, order.device, self._kept)
+
+    def _kept(self) -> list[int]:
+        """Steps whose checkpoints stay."""
+        return [self._picked] if self._reports else []
 
     def step(self) -> dict[str, Any]:
         """Train up to the next evaluation and report it; first, reports that went missing."""
@@ -179,7 +198,7 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         except Exception as error:
             return self._failed(error, self._run.step_count).to_result()
 
-    def _tell(self, run: Run) -> Report:
+    def _tell(self, run: Run | Suite) -> Report:
         if self._unsent:
             report = self._unsent.pop(0)
         elif self._reports and self._reports[-1].finished:
@@ -213,12 +232,13 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
     def _seconds(self) -> float:
         return self._reports[-1].seconds if self._reports else 0.0
 
-    def _advance(self, run: Run) -> Report:
+    def _advance(self, run: Run | Suite) -> Report:
         began = time.perf_counter()
         self._fixed = watch(run.device, first=run.step_count == 0)
         losses = run.step(run.config.next_rung(run.step_count) - run.step_count)
         self._fixed = 0
         metrics = losses | run.evaluate()
+        self._notes += tuple(run.notes if isinstance(run, Suite) else ())
         notes: tuple[str, ...] = ()
         if run.step_count not in self._order.known:  # the driver takes in no report twice
             notes, self._notes = self._notes, ()
@@ -230,13 +250,17 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         save_step(Path(self._order.folder), run.step_count, state, keep=[self._picked])
         return report
 
-    def _keep_model(self, run: Run) -> None:
+    def _keep_model(self, run: Run | Suite) -> None:
         """Leave E and C of the picked step: all that a registry or a prediction needs.
 
         Raises:
             BadCheckpoint: the picked step's is damaged; all are dropped, to begin again.
         """
         folder, step = Path(self._order.folder), self._picked
+        selection = {"trial": self._order.number}  # the rest, when it has been chosen
+        if isinstance(run, Suite):
+            run.keep_models(step, selection)
+            return
         if bundle_step(folder / MODEL_FOLDER) == step:
             return
         if run.step_count != step:
@@ -246,7 +270,6 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
                 clear(folder)
                 raise BadCheckpoint(f"{error}, and it was the best; beginning again") from error
         metrics = next(report.metrics for report in self._reports if report.step == step)
-        selection = {"trial": self._order.number}  # the rest, when it has been chosen
         manifest = manifest_of(run, metrics, selection)
         save_bundle(folder / MODEL_FOLDER, run.network, manifest)
 

@@ -16,8 +16,10 @@ from typing import Any
 
 from gsda.errors import BadInput
 from gsda.tasks import Task
+from tune.group import Group
 from tune.history import COMPLETE, PAPER, PRUNED, SEARCHED, History, Trial
 from tune.journal import read_events
+from tune.seal import check_origins
 from tune.settings import Settings
 from tune.shelf import JOURNAL, find_named, method_of
 from tune.space import Range, inside
@@ -27,7 +29,7 @@ BEST = 3  # settings of each earlier search that are tried among the first
 Scores = dict[int, float]  # by step
 
 
-def read_earlier(task: Task, settings: Settings) -> list[History]:
+def read_earlier(task: Task | Group, settings: Settings) -> list[History]:
     """The searches that the settings name, which must be able to tell something.
 
     Raises:
@@ -42,12 +44,13 @@ def read_earlier(task: Task, settings: Settings) -> list[History]:
     for name in names:
         folder = find_named(settings.storage.resolve(), name, OPTION)
         history = History.of(read_events(folder / JOURNAL)[0])
+        check_origins(OPTION, [history.spec], settings.unseal)
         _check(history, task, settings)
         found.append(history)
     return found
 
 
-def _check(history: History, task: Task, settings: Settings) -> None:
+def _check(history: History, task: Task | Group, settings: Settings) -> None:
     spec, method = history.spec, settings.method
     metric, fields = settings.chosen_metric, settings.chosen_fields
     option = f"{OPTION} {spec['name']}"
