@@ -28,8 +28,8 @@ def test_the_tag_is_a_saved_view_of_mlflow() -> None:
         "params.`alpha`",
         "params.`n_groups`",
         "tags.`state`",
-        "attributes.`Duration`",
         "tags.`search`",
+        "attributes.`Duration`",
     ]
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`val/bnm`", False)
     (chart,) = state["compareRunCharts"]

@@ -18,7 +18,7 @@ from tune.seal import ACCURACY
 TAG = "mlflow.sharedViewState."
 NOTE = "mlflow.note.content"
 LOCAL_PAGES = "http://127.0.0.1:5000"  # of `mlflow ui`
-_ABOUT = ("tags.`state`", "attributes.`Duration`", "tags.`search`")
+_ABOUT = ("tags.`state`", "tags.`search`", "attributes.`Duration`")
 _WIDTHS = {"params": 85, "metrics": 95}
 _SECTION = "searched-settings"
 
