@@ -168,7 +168,10 @@ def _download(backbone: str) -> dict[str, Tensor]:
 
     entry = models.get_model_weights(backbone).IMAGENET1K_V1
     try:
-        state: dict[str, Tensor] = entry.get_state_dict(progress=False, check_hash=True)
+        # A file that was downloaded before is not hashed again, so it may be anybody's.
+        state: dict[str, Tensor] = entry.get_state_dict(
+            progress=False, check_hash=True, weights_only=True
+        )
     except Exception as error:
         file = entry.url.rsplit("/", 1)[-1]
         raise BadInput(

@@ -1,6 +1,7 @@
 """Small forms of the faults in tests/faults that no other test makes, with real processes."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def test_a_worker_killed_in_the_last_trial_costs_nothing(tmp_path: Path, cache: 
     assert process.returncode == 0, said
     faults = [event for event in rig.events("s") if event["event"] == "fault"]
     assert len(faults) >= 1, said
+    assert {e["cause"] for e in faults} == {"lost worker"}
+    assert all(re.match(r"its worker on [\d.]+ died$", e["reason"]) for e in faults), faults
     census = rig.census("s")
     assert census.is_sound, census
     assert census.asked == 3

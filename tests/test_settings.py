@@ -186,3 +186,23 @@ def test_two_folders_make_a_task(tmp_path: Path) -> None:
 def test_half_a_task_of_one_s_own(options: dict[str, str], texts: list[str], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         resolve_tasks(texts, Settings(**options))
+
+
+@pytest.mark.parametrize("storage", ["s3://bucket/searches", "gs://bucket", "file:///tmp/x"])
+def test_a_storage_that_is_no_folder(storage: str) -> None:
+    for given in (storage, Path(storage)):
+        with pytest.raises(BadInput, match="must be a folder: mount the store on all machines"):
+            Settings(storage=given)  # type: ignore[arg-type]
+    Settings(storage=Path("odd:name"))
+
+
+@pytest.mark.parametrize("gpus", [1.5, 2.25])
+def test_more_than_one_gpu_is_whole(gpus: float) -> None:
+    with pytest.raises(BadInput, match="must be a part of one, or a whole number"):
+        Settings(gpus_per_trial=gpus)
+    assert Settings(gpus_per_trial=0.25).gpus_per_trial == 0.25
+
+
+def test_the_dashboard_is_of_a_ray_of_one_s_own() -> None:
+    with pytest.raises(BadInput, match="leave it out with --address"):
+        Settings(dashboard=True, address="auto")

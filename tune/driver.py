@@ -33,6 +33,7 @@ from tune.settings import DONE, INTERRUPTED, NO_MODEL, OWED, Settings  # noqa: E
 from tune.shelf import JOURNAL, MODEL_FOLDER, check_free, claim, find_search  # noqa: E402
 from tune.spec import check_resume, data_of, plan_of, specify, with_machines  # noqa: E402
 from tune.study import STUDY, StudyFile  # noqa: E402
+from tune.watchdog import CLUSTER_S, OWN_S, watching  # noqa: E402
 
 _NOWHERE = Share("cpu", 1.0, 0.0)  # of a search that has nothing left to run
 
@@ -183,12 +184,15 @@ def _go(
 
     plan = plan_of(spec, prepared.settings, journal.path.parent, wanted)
     progress = Progress(plan, journal, listen)
+    delivery = Delivery(journal, mirror, prepared.uri, prepared.settings.promote)
     if _is_unfinished(progress):
         console.begin(progress.history, wanted.device, places(wanted))
-        execute(progress)
+        patience = OWN_S if prepared.settings.address is None else CLUSTER_S
+        with watching(patience, progress.halt, lambda _: _pause(delivery, progress, console)):
+            execute(progress)
     else:
         console.begin(progress.history, wanted.device, 0)
-    return _finish(prepared, progress, mirror, console)
+    return _finish(prepared, progress, delivery, console)
 
 
 def _is_unfinished(progress: Progress) -> bool:
@@ -210,16 +214,21 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _finish(prepared: Prepared, progress: Progress, mirror: Mirror, console: Console) -> Result:
-    history, journal = progress.history, progress.journal
-    name = history.spec["name"]
-    delivery = Delivery(journal, mirror, prepared.uri, prepared.settings.promote)
+def _pause(delivery: Delivery, progress: Progress, console: Console) -> None:
+    """Write down that the search stopped before its end, and say how it goes on."""
+    history, halted = progress.history, progress.halted
     unfinished = [trial.number for trial in history.in_state(OPEN)]
-    if unfinished or (_is_unfinished(progress) and not progress.is_late):
-        journal.append("pause", trials=unfinished, reason=progress.halted)
-        mirror.settle(PATIENCE_S)
-        why = f"Halted: {progress.halted}" if progress.halted else "Interrupted"
-        console.interrupted(history, why, delivery.owed(""))
+    delivery.journal.append("pause", trials=unfinished, reason=halted)
+    delivery.mirror.settle(PATIENCE_S)
+    why = f"Halted: {halted}" if halted else "Interrupted"
+    console.interrupted(history, why, delivery.owed(""))
+
+
+def _finish(prepared: Prepared, progress: Progress, delivery: Delivery, console: Console) -> Result:
+    history, journal, mirror = progress.history, progress.journal, delivery.mirror
+    name = history.spec["name"]
+    if history.in_state(OPEN) or (_is_unfinished(progress) and not progress.is_late):
+        _pause(delivery, progress, console)
         return Result(name, INTERRUPTED, history)
     chosen = choose(history)
     best = None if chosen is None else chosen.model

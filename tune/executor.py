@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.tune
+from ray import cloudpickle
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -240,9 +241,13 @@ class Progress:
         if rule.counts:
             self._in_a_row.add(number)
         if rule.halts or len(self._in_a_row) >= max(HALT_AFTER, self._most_at_once + 1):
-            self.halted = self.halted or reason
+            self.halt(reason)
         elif not rule.retried or trial.faults > self.plan.max_failures:
             self._end(number, FAILED, reason, cause)
+
+    def halt(self, reason: str) -> None:
+        """Start no trial any more, for a reason that is not a trial's."""
+        self.halted = self.halted or reason
 
     def _end(self, number: int, state: str, reason: str = "", cause: str = "") -> None:
         trial = self.history.trials[number]
@@ -310,9 +315,13 @@ class JournalScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 def _error_of(trial: Any) -> BaseException | None:
-    """What Ray raised when a trial's worker was gone, as far as Tune could keep it."""
+    """What Ray raised when a trial's worker was gone, as far as Tune could keep it.
+
+    Tune wrote it a moment ago, for itself; `get_pickled_error` looks for it in the storage, where
+    it is not yet.
+    """
     try:
-        error: BaseException | None = trial.get_pickled_error()
+        error: BaseException | None = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
     except Exception:  # of whatever kind: an error that cannot be read is an error unknown
         return None
     return error

@@ -88,7 +88,8 @@ def classify_worker(error: BaseException | None) -> tuple[str, str]:
     where = f" on {found.group(1)}" if found else ""
     if re.search(r"node (has |was )?(died|lost|dead)|its node", text, re.I) or "NodeDied" in name:
         return LOST_NODE, f"its machine{where.removeprefix(' on')} was lost"
-    if re.search(r"low on memory|OOM|out of memory", text) or name == "OutOfMemoryError":
+    # Not "OOM": of every process that was killed, Ray supposes that it may have been the reason.
+    if "low on memory" in text or name == "OutOfMemoryError":
         return HOST_MEMORY, f"its worker{where} was killed: the machine ran out of memory"
     if getattr(error, "actor_init_failed", False) or name == "RuntimeEnvSetupError":
         lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,5 +1,6 @@
 """What a search is asked to do, checked as far as that needs neither data nor torch."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,10 @@ class Settings:
         _check("--gpus-per-trial", gpus, whole, "a part of one, or a whole number")
         if self.dashboard and self.address is not None:
             raise BadInput("--dashboard is for a Ray of one's own: leave it out with --address.")
+        if re.match(r"[a-z][a-z0-9+]+:/", str(self.storage)):
+            raise BadInput(
+                f"--storage is {self.storage}, but must be a folder: mount the store on all machines."
+            )
         if self.name is not None:
             check_name(self.name)
         if self.select is not None and self.select not in SELECTIONS:
