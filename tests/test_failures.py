@@ -44,8 +44,8 @@ def died(text: str, **more: bool) -> ray.exceptions.RayActorError:
 # Texts of Ray 2.60, as they were seen.
 NODE = "The actor died unexpectedly.\n\tip: 10.0.0.7\nThe actor died because its node has died."
 KILLED = (
-    "The actor died unexpectedly.\n\tip: 10.0.0.7\nWorker unexpectedly exits with a connection error "
-    "code 2. End of file. There are some potential root causes. (1) The process is killed by "
+    "The actor died unexpectedly.\n\tip: 10.0.0.7\nWorker unexpectedly exits with a connection "
+    "error code 2. End of file. There are some potential root causes. (1) The process is killed by "
     "SIGKILL by OOM killer due to high memory usage. (2) ray stop --force is called."
 )
 MEMORY = "Task was killed due to the node running low on memory.\nMemory on the node (IP: 10.0.0.7"

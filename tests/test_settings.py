@@ -191,7 +191,7 @@ def test_half_a_task_of_one_s_own(options: dict[str, str], texts: list[str], sen
 @pytest.mark.parametrize("storage", ["s3://bucket/searches", "gs://bucket", "file:///tmp/x"])
 def test_a_storage_that_is_no_folder(storage: str) -> None:
     for given in (storage, Path(storage)):
-        with pytest.raises(BadInput, match="must be a folder: mount the store on all machines"):
+        with pytest.raises(BadInput, match="must be a folder: mount the store everywhere"):
             Settings(storage=given)  # type: ignore[arg-type]
     Settings(storage=Path("odd:name"))
 

@@ -117,7 +117,7 @@ class Settings:
             raise BadInput("--dashboard is for a Ray of one's own: leave it out with --address.")
         if re.match(r"[a-z][a-z0-9+]+:/", str(self.storage)):
             raise BadInput(
-                f"--storage is {self.storage}, but must be a folder: mount the store on all machines."
+                f"--storage is {self.storage}, but must be a folder: mount the store everywhere."
             )
         if self.name is not None:
             check_name(self.name)
