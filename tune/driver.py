@@ -26,6 +26,7 @@ from tune.group import Group  # noqa: E402
 from tune.history import OPEN, History, Trial  # noqa: E402
 from tune.journal import Journal, read_events  # noqa: E402
 from tune.preflight import preflight  # noqa: E402
+from tune.raywatch import CLUSTER_S, OWN_S, watching  # noqa: E402
 from tune.record import Mirror  # noqa: E402
 from tune.registry import Outcome  # noqa: E402
 from tune.scope import is_group, members  # noqa: E402
@@ -33,7 +34,6 @@ from tune.settings import DONE, INTERRUPTED, NO_MODEL, OWED, Settings  # noqa: E
 from tune.shelf import JOURNAL, MODEL_FOLDER, check_free, claim, find_search  # noqa: E402
 from tune.spec import check_resume, data_of, plan_of, specify, with_machines  # noqa: E402
 from tune.study import STUDY, StudyFile  # noqa: E402
-from tune.watchdog import CLUSTER_S, OWN_S, watching  # noqa: E402
 
 _NOWHERE = Share("cpu", 1.0, 0.0)  # of a search that has nothing left to run
 

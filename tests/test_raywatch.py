@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import ray
 
-from tune import watchdog
+from tune import raywatch
 from tune.cluster import connected
-from tune.watchdog import lifelines, watching
+from tune.raywatch import lifelines, watching
 
 LOST = "the head died"
 
@@ -28,7 +28,7 @@ def port() -> Iterator[socket.socket]:
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "EVERY_S", 0.01)
+    monkeypatch.setattr(raywatch, "EVERY_S", 0.01)
 
 
 def _wait_for(event: list[str]) -> None:
@@ -74,10 +74,10 @@ def test_without_a_death_all_is_as_it_was(port: socket.socket, error: type[BaseE
 
 STUCK = """
 import socket, sys, time
-from tune import watchdog
-watchdog.EVERY_S = watchdog.GRACE_S = 0.1
+from tune import raywatch
+raywatch.EVERY_S = raywatch.GRACE_S = 0.1
 port = socket.create_server(("127.0.0.1", 0))
-with watchdog.watching(0.1, print, lambda why: print("last words:", why, flush=True),
+with raywatch.watching(0.1, print, lambda why: print("last words:", why, flush=True),
                        {"the head died": port.getsockname()}):
     port.close()
     while True:
@@ -105,6 +105,6 @@ def test_ray_s_own_ports_answer_while_it_is_there() -> None:
     with connected(None):
         found = lifelines()
         assert len(found) == 2
-        assert all(watchdog._answers(address) for address in found.values())
+        assert all(raywatch._answers(address) for address in found.values())
     assert not ray.is_initialized()
-    assert not any(watchdog._answers(address) for address in found.values())
+    assert not any(raywatch._answers(address) for address in found.values())
