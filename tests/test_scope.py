@@ -9,6 +9,7 @@ import scene
 
 from gsda.errors import BadInput
 from gsda.tasks import BENCHMARKS, Task
+from gsda.validators import DEFAULT_METRIC
 from tune import spec
 from tune.choice import choose
 from tune.console import Console
@@ -137,7 +138,7 @@ def test_what_a_group_says_of_itself(group_spec: dict[str, Any], store: str) -> 
     said = "\n".join(opening(history, "cpu", 2))
     assert "Search g: glyph31/W2D+D2W, built-in" in said
     assert "each trial trains 2 tasks (W2D, D2W)" in said
-    assert "by the mean of val/bnm" in said
+    assert f"by the mean of {DEFAULT_METRIC}" in said
     projection = Projection(store)
     projection.apply(events[0], deliver=True)
     assert projection.client.get_experiment_by_name("glyph31/W2D+D2W") is not None

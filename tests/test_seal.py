@@ -74,7 +74,7 @@ def test_a_sealed_search_takes_over_nothing_that_labels_chose(tmp_path: Path) ->
     sealed = Settings(storage=tmp_path, warm_start=("old",))
     with pytest.raises(BadInput, match="--warm-start old was searched with --unseal, so target"):
         read_earlier(task, sealed)
-    opened = Settings(storage=tmp_path, warm_start=("old",), unseal=True)
+    opened = Settings(storage=tmp_path, metric=scene.METRIC, warm_start=("old",), unseal=True)
     assert [history.spec["name"] for history in read_earlier(task, opened)] == ["old"]
 
 

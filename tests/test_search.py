@@ -24,6 +24,7 @@ from pyarrow import csv
 from gsda.errors import BadInput
 from gsda.model import build_network
 from gsda.tasks import OFFICE31_CLASSES, Task
+from gsda.validators import DEFAULT_METRIC
 from tune import driver, shelf, spec
 from tune.cluster import Share
 from tune.console import Console
@@ -288,7 +289,7 @@ def test_a_resume_that_contradicts(
     [
         {"seed": 3},
         {"overrides": {"steps": 6, "evaluate_every": 2}},
-        {"metric": "val/bnm", "backbone": "cnn", "dataset": "glyph31"},
+        {"metric": DEFAULT_METRIC, "backbone": "cnn", "dataset": "glyph31"},
         {"trials": 20},
         {"trials": 30, "max_hours": 1.0, "tracking_uri": "http://127.0.0.1:1", "promote": True},
     ],
@@ -302,7 +303,7 @@ def test_a_resume_may_repeat_what_was_said(said: dict[str, Any], begun: Path) ->
 def test_a_search_that_is_being_driven(
     begun: Path, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "connected", lambda address: nullcontext())
+    monkeypatch.setattr(driver, "connected", lambda *_: nullcontext())
     monkeypatch.setattr(driver, "share", lambda *_: Share("cpu", 1, 0))
     journal = Journal(begun / "journal.log")
     said = refuse("--task", "W2D", "--name", "old", "--resume")
@@ -384,10 +385,10 @@ class Place:
             assert run.data.tags["state"] == trial.state
             assert run.info.status == ("FAILED" if trial.state == "FAILED" else "FINISHED")
             assert run.data.params["alpha"] == str(trial.config["alpha"])
-            points = self.client.get_metric_history(run.info.run_id, "val/bnm")
+            points = self.client.get_metric_history(run.info.run_id, DEFAULT_METRIC)
             told = {point.step: point.value for point in points}
             assert len(points) == len(told)
-            assert told == {step: m["val/bnm"] for step, m in trial.reports.items()}
+            assert told == {step: m[DEFAULT_METRIC] for step, m in trial.reports.items()}
 
     def champion(self) -> Any:
         return self.client.get_model_version_by_alias("gsda-glyph31-W2D", "champion")
@@ -411,7 +412,7 @@ def test_a_search_from_nothing_to_a_champion(place: Place) -> None:
     )
     assert [line for line in lines if not re.match(known, line)] == []
     place.check(5)
-    best = place.history().best("val/bnm")
+    best = place.history().best(DEFAULT_METRIC)
     assert best is not None
     assert place.champion().tags["gsda.trial"] == place.history().key(best.number)
     assert [trial.kind for trial in place.history().trials.values()][:2] == ["source-only", "paper"]
@@ -447,7 +448,7 @@ def test_a_finished_search_can_be_extended(place: Place) -> None:
     place.check(7)
     after = place.history().trials
     assert {number: after[number] for number in before} == before
-    best = place.history().best("val/bnm")
+    best = place.history().best(DEFAULT_METRIC)
     assert best is not None
     assert place.champion().tags["gsda.trial"] == place.history().key(best.number)
 

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from gsda.errors import BadInput
+from gsda.tasks import Task
+from gsda.validators import DEFAULT_METRIC, PARTIAL_METRIC
 from tune.settings import Settings, resolve_tasks
 
 DATA = Path("some/where")
@@ -146,13 +148,31 @@ def test_places_are_what_a_resume_must_repeat() -> None:
 
 
 def test_choices_fall_back_to_defaults() -> None:
-    assert Settings().chosen_metric == "val/bnm"
-    assert Settings(metric="val/im").chosen_metric == "val/im"
+    letters = Task.parse("glyph31/A2D")
+    assert Settings().metric_of(letters) == DEFAULT_METRIC
+    assert Settings(metric="val/im").metric_of(letters) == "val/im"
     assert Settings().chosen_fields == ("alpha", "beta", "n_groups", "tau")
     assert Settings(search=("lr",)).chosen_fields == ("lr",)
     assert Settings().chosen_max_failures == 2
     assert Settings(max_failures=0).chosen_max_failures == 0
     assert Settings(cache=Path("here")).chosen_cache == Path("here")
+
+
+@pytest.mark.parametrize(
+    ("task", "overrides"),
+    [
+        ("glyph31-partial/A2D", {}),
+        ("office31-partial/A2D", {}),
+        ("glyph31/A2D", {"class_weighting": "pada"}),
+        ("own/a2b", {"class_weighting": "pada"}),
+    ],
+)
+def test_the_source_s_proportions_do_not_guide_a_partial_task(
+    task: str, overrides: dict[str, Any]
+) -> None:
+    assert Settings(overrides=overrides).metric_of(Task.parse(task)) == PARTIAL_METRIC
+    said = Settings(overrides=overrides, metric="val/guarded_ami")
+    assert said.metric_of(Task.parse(task)) == "val/guarded_ami"
 
 
 def test_texts_are_taken_for_paths() -> None:

@@ -186,7 +186,7 @@ def test_the_command_line_trains_the_same(
     out, err = capsys.readouterr()
     assert err == ""
     head = out.splitlines()[2].split()
-    assert head == "step C D_dom D_grp D_cls syn bnm im confidence classes accuracy".split()
+    assert head == "step C D_dom D_grp D_cls syn guarded bnm confidence classes accuracy".split()
     assert [line.split()[0] for line in out.splitlines()[3:5]] == ["3", "6"]
     assert "which the training never saw" in out
     assert f"python -m gsda predict {tmp_path / 'run' / 'model'} IMAGES" in out

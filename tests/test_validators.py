@@ -27,7 +27,7 @@ from gsda.validators import (
 # Those whose value depends on which images come first: they look at some of them.
 SAMPLING = {"transfer_score"}
 # Those that compare images with one another, so that an image told twice counts for more.
-NEIGHBOURLY = {"snd", "class_ami", "mixval", "iwcv", "dev"} | SAMPLING
+NEIGHBOURLY = {"snd", "class_ami", "guarded_ami", "mixval", "iwcv", "dev"} | SAMPLING
 
 
 def score(name: str, given: dict[str, Any]) -> float:
@@ -44,10 +44,13 @@ def bounds(name: str, n: int, r: int) -> tuple[float, float]:
         "confidence": (1 / r, 1.0),
         "snd": (0.0, math.log(max(n - 1, 1))),
         "balance": (-math.inf, 0.0),
+        "softmax_corr": (0.0, 1.0),
         "class_ami": (-1.0, 1.0),
+        "guarded_ami": (-1.0, 1.0),
         "mixval": (0.0, 1.0),
         "transfer_score": (-(math.pi**2), 2.0),
         "source_accuracy": (0.0, 1.0),
+        "reverse": (0.0, 1.0),
         "iwcv": (-math.inf, 0.0),
         "dev": (-math.inf, math.inf),
     }[name]
@@ -191,6 +194,7 @@ def test_validate_leaves_out_what_needs_more_than_there_is() -> None:
     unsupervised = {n: given[n] for n in ("target", "mixed", "classifier", "prior")}
     assert set(VALIDATORS) - set(validate(VALIDATORS, **unsupervised)) == {
         "source_accuracy",
+        "reverse",
         "iwcv",
         "dev",
     }

@@ -8,7 +8,7 @@ from judged import known, outputs
 
 from gsda.outputs import Outputs
 from gsda.validators import VALIDATORS
-from gsda.validators.predictions import PRIOR_FLOOR, SND_SAMPLES, balance, snd
+from gsda.validators.predictions import PRIOR_FLOOR, SND_SAMPLES, balance, snd, softmax_corr
 
 SURE = torch.eye(4).repeat(3, 1)
 COLLAPSED = torch.eye(4)[:1].repeat(12, 1)
@@ -68,6 +68,26 @@ def test_balance_by_hand(p: list[list[float]], prior: list[float], expected: flo
 def test_a_class_that_the_source_lacks_does_not_break_the_balance() -> None:
     lacking = balance(outputs(SURE), torch.tensor([1.0, 0.0, 0.0, 0.0]))
     assert lacking == pytest.approx(math.log(4) + 0.75 * math.log(PRIOR_FLOOR))
+
+
+@pytest.mark.parametrize(
+    ("p", "prior", "expected"),
+    [
+        (SURE, [0.25] * 4, 1.0),
+        (COLLAPSED, [0.25] * 4, 0.5),
+        (UNIFORM, [0.25] * 4, 0.5),
+        (COLLAPSED, [0.8, 0.6, 0.0, 0.0], 0.8),
+        # p^T p / 2 is [[0.445, 0.205], [0.205, 0.145]].
+        (
+            TWO,
+            [0.6, 0.8],
+            (0.6 * 0.445 + 0.8 * 0.145) / math.sqrt(0.445**2 + 0.145**2 + 2 * 0.205**2),
+        ),
+    ],
+)
+def test_softmax_corr_by_hand(p: list[list[float]], prior: list[float], expected: float) -> None:
+    given = torch.tensor(prior, dtype=torch.float64)
+    assert softmax_corr(outputs(p), given) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["bnm", "im", "diversity"])

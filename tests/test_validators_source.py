@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from judged import known, labelled
+from judged import known, labelled, outputs
 
 from gsda.outputs import Labelled, Outputs
 from gsda.validators import source as module
@@ -14,6 +14,7 @@ from gsda.validators.source import (
     density_ratio,
     dev,
     iwcv,
+    reverse,
     source_accuracy,
 )
 
@@ -23,6 +24,25 @@ LOSSES = torch.tensor([-math.log(0.9), -math.log(0.8), -math.log(0.4), -math.log
 
 def test_source_accuracy_by_hand() -> None:
     assert source_accuracy(HELD) == 0.75
+
+
+def test_reverse_by_hand() -> None:
+    """The target says that class 0 lies to the right and 1 above; one of three does not fit."""
+    directions = torch.tensor([[2.0, 0.1], [0.1, 0.5]])
+    target = outputs([[0.9, 0.1], [0.1, 0.9]], directions)
+    there = torch.tensor([[1.0, 0.0], [0.0, 3.0], [0.2, 0.1]])
+    held = Labelled(there, torch.zeros(3, 2), torch.tensor([0, 1, 1]))
+    assert reverse(held, target) == pytest.approx(2 / 3)
+
+
+def test_a_class_that_is_never_predicted_is_lost_on_the_way_back() -> None:
+    at = torch.eye(3).repeat(4, 1)
+    labels = torch.arange(3).repeat(4)
+    held = Labelled(at, torch.zeros(12, 3), labels)
+    whole = outputs(torch.eye(3).repeat(4, 1) * 0.97 + 0.01, at)
+    assert reverse(held, whole) == 1.0
+    merged = outputs(torch.eye(3)[labels.clamp(max=1)] * 0.97 + 0.01, at)
+    assert reverse(held, merged) == pytest.approx(2 / 3)
 
 
 def test_iwcv_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from gsda.outputs import Mixed, Outputs
 from gsda.validators.structure import (
     adjusted_mutual_information,
     class_ami,
+    guarded_ami,
     hopkins,
     mixval,
     nonuniformity,
@@ -49,6 +50,19 @@ def test_predictions_that_ignore_the_features_agree_with_nothing() -> None:
 
 def test_a_collapse_agrees_with_nothing() -> None:
     assert class_ami(judged(clusters(LABELS), torch.zeros_like(LABELS), 3)) == 0.0
+
+
+def test_the_guard_takes_what_a_lopsided_prediction_gains() -> None:
+    """Two of three classes told as one: half of the prior's information is gone."""
+    prior = torch.full((3,), 1 / 3)
+    assert guarded_ami(judged(clusters(LABELS), LABELS, 3), prior) == pytest.approx(1.0)
+    said = LABELS.clamp(max=1)
+    target = judged(clusters(LABELS), said, 3)
+    shares = math.log(3) - (math.log(3) / 3 + math.log(3 / 2) * 2 / 3)  # the divergence
+    assert guarded_ami(target, prior) == pytest.approx(class_ami(target) * math.exp(-shares))
+    assert guarded_ami(target, torch.tensor([1 / 3, 2 / 3, 0.0])) == pytest.approx(
+        class_ami(target)
+    )
 
 
 def test_adjusted_mutual_information_by_hand() -> None:

@@ -49,7 +49,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def begun_with(storage: Path, *names: str, steps: int = 18) -> Spec:
     """The spec of a search that begins with others."""
     spec = scene.make_spec(scene.small_config(steps=steps), 10, seed=7)
-    earlier = read_earlier(TASK, Settings(storage=storage, warm_start=names))
+    earlier = read_earlier(TASK, Settings(storage=storage, metric=scene.METRIC, warm_start=names))
     return spec | {"warm": describe(earlier, spec, SPACE)}
 
 
@@ -235,7 +235,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_mistakes(names: str, sentence: str, odd: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [word for name in names.split() for word in ("--warm-start", name)]
-    assert main(["--task", "W2D", "--storage", str(odd), *words]) == 2
+    assert main(["--task", "W2D", "--storage", str(odd), "--metric", scene.METRIC, *words]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert sentence in err
@@ -243,7 +243,7 @@ def test_mistakes(names: str, sentence: str, odd: Path, capsys: pytest.CaptureFi
 
 
 def test_a_search_of_other_ranges_is_refused(odd: Path) -> None:
-    earlier = read_earlier(TASK, Settings(storage=odd, warm_start=("good",)))
+    earlier = read_earlier(TASK, Settings(storage=odd, metric=scene.METRIC, warm_start=("good",)))
     spec = scene.make_spec(scene.small_config(), 2)
     with pytest.raises(BadInput, match="good has no finished trial within the ranges"):
         describe(earlier, spec, SPACE | {"tau": build_space(["beta"], 31)["beta"].__class__(2, 3)})

@@ -1,13 +1,22 @@
 """What a winner is picked by: one label-free score, or the mean rank over several."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from gsda.errors import BadInput
-from gsda.validators import check_metric
+from gsda.tasks import BENCHMARKS
+from gsda.validators import DEFAULT_METRIC, PARTIAL_METRIC, check_metric
 
 MEAN_RANK = "mean-rank"
-# Spread and certainty of the predictions, and both at once.
-DEFAULT_RANKED = ("val/bnm", "val/im", "val/diversity")
+# Three different ideas: clusters, the source's proportions of the classes, mixtures.
+DEFAULT_RANKED = ("val/class_ami", "val/balance", "val/mixval")
+
+
+def default_metric(dataset: str, overrides: Mapping[str, Any]) -> str:
+    """What guides the search of a task of `dataset` unless something else is asked for."""
+    known = BENCHMARKS.get(dataset)
+    partial = overrides.get("class_weighting") == "pada" or (known and known.target_classes)
+    return PARTIAL_METRIC if partial else DEFAULT_METRIC
 
 
 def metrics_of(rule: str) -> list[str]:

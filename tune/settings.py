@@ -13,11 +13,10 @@ from gsda.methods import check_fields, check_method, find_entry
 from gsda.naming import chosen_dataset, resolve_own, resolve_task
 from gsda.tasks import BENCHMARKS, Task
 from gsda.tracking import hide_password
-from gsda.validators import DEFAULT_METRIC
 from tune.group import Group, grouped
 from tune.holdout import check_refit, chosen_share
 from tune.picks import SELECTIONS
-from tune.rule import check_guide, check_rule, metrics_of
+from tune.rule import check_guide, check_rule, default_metric, metrics_of
 from tune.scope import DATASET, check_scope
 from tune.seal import check_sealed, check_unsealed
 from tune.shelf import check_name
@@ -187,9 +186,9 @@ class Settings:
     def chosen_max_failures(self) -> int:
         return DEFAULT_MAX_FAILURES if self.max_failures is None else self.max_failures
 
-    @property
-    def chosen_metric(self) -> str:
-        return self.metric or DEFAULT_METRIC
+    def metric_of(self, task: Task | Group) -> str:
+        """The score that guides the search of a task."""
+        return self.metric or default_metric(task.dataset, self.overrides)
 
     @property
     def method(self) -> str:
@@ -198,8 +197,9 @@ class Settings:
 
     @property
     def metrics(self) -> list[str]:
-        """What a choice rests on: the metric, and what the winner is picked by."""
-        return [self.chosen_metric, *(metrics_of(self.pick) if self.pick else [])]
+        """What was said that a choice shall rest on."""
+        picked = metrics_of(self.pick) if self.pick else []
+        return [self.metric, *picked] if self.metric else picked
 
     @property
     def chosen_fields(self) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ class Range:
 
 # The paper's values (alpha 0.02 and 0.2, beta 1 and 10) lie in these. alpha ends at the largest of
 # them: it minimises the entropy that label-free scores read, so beyond it they rise with alpha
-# while the accuracy falls (docs/results.md).
+# while the accuracy falls; the default score less so, and not at all in short runs
+# (docs/selection.md).
 _FIXED: dict[str, Range] = {
     "alpha": Range(1e-3, 0.2, log=True),
     "beta": Range(0.03, 30.0, log=True),

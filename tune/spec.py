@@ -84,7 +84,7 @@ def specify(task: Task | Group, settings: Settings, console: Console) -> dict[st
         "as_in_paper": base.method == GROUPED and not set(DEFAULT_FIELDS) & set(settings.overrides),
         "search": list(fields),
         "trials": 0 if origin else settings.trials or DEFAULT_TRIALS,
-        "metric": settings.metric or (origin.metric if origin else settings.chosen_metric),
+        "metric": settings.metric or (origin.metric if origin else settings.metric_of(task)),
         seal.TAG: settings.unseal,
         "pick": settings.pick,
         "seeds": settings.seeds,

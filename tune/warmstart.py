@@ -52,7 +52,7 @@ def read_earlier(task: Task | Group, settings: Settings) -> list[History]:
 
 def _check(history: History, task: Task | Group, settings: Settings) -> None:
     spec, method = history.spec, settings.method
-    metric, fields = settings.chosen_metric, settings.chosen_fields
+    metric, fields = settings.metric_of(task), settings.chosen_fields
     option = f"{OPTION} {spec['name']}"
     if spec["dataset"] != task.dataset:
         raise BadInput(

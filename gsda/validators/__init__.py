@@ -15,14 +15,24 @@ from typing import Any
 from gsda.errors import BadInput
 from gsda.outputs import Labelled, Mixed, Outputs
 from gsda.validators.ensemble import ensemble_agreement
-from gsda.validators.predictions import balance, bnm, confidence, diversity, entropy, im, snd
-from gsda.validators.source import dev, iwcv, source_accuracy
-from gsda.validators.structure import class_ami, mixval, transfer_score
+from gsda.validators.predictions import (
+    balance,
+    bnm,
+    confidence,
+    diversity,
+    entropy,
+    im,
+    snd,
+    softmax_corr,
+)
+from gsda.validators.source import dev, iwcv, reverse, source_accuracy
+from gsda.validators.structure import class_ami, guarded_ami, mixval, transfer_score
 
 __all__ = [
     "DEFAULT_METRIC",
     "HOLDOUT",
     "NEEDS",
+    "PARTIAL_METRIC",
     "VALIDATORS",
     "Labelled",
     "Mixed",
@@ -43,10 +53,13 @@ VALIDATORS: dict[str, Validator] = {
     "confidence": confidence,
     "snd": snd,
     "balance": balance,
+    "softmax_corr": softmax_corr,
     "class_ami": class_ami,
+    "guarded_ami": guarded_ami,
     "mixval": mixval,
     "transfer_score": transfer_score,
     "source_accuracy": source_accuracy,
+    "reverse": reverse,
     "iwcv": iwcv,
     "dev": dev,
 }
@@ -62,8 +75,11 @@ NEEDS: dict[str, str] = {
 }
 HOLDOUT = ("source", "train")
 
-# Evidence in the README's results page: of the five it ranks settings best where the task is hard.
-DEFAULT_METRIC = "val/bnm"
+# Chosen by the study in docs/selection.md.
+DEFAULT_METRIC = "val/guarded_ami"
+# The default where the target is known to have fewer classes than the source: the guard of the
+# other takes the source's proportions of the classes for the target's.
+PARTIAL_METRIC = "val/bnm"
 
 
 def check_metric(metric: str) -> str:

@@ -23,6 +23,15 @@ def _entropy(p: Tensor) -> Tensor:
     return entropies
 
 
+def _gram(target: Outputs) -> Tensor:
+    """p^T p, (r, r)."""
+    r = target.logits.shape[1]
+    total = target.logits.new_zeros(r, r).double()
+    for p in target.chunks():
+        total += p.t() @ p
+    return total
+
+
 def bnm(target: Outputs) -> float:
     """Batch nuclear norm of the predictions, divided by its bound, so in (0, 1].
 
@@ -33,10 +42,7 @@ def bnm(target: Outputs) -> float:
     import torch
 
     n, r = target.logits.shape
-    gram = target.logits.new_zeros(r, r, dtype=torch.float64)
-    for p in target.chunks():
-        gram += p.t() @ p
-    singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    singular = torch.linalg.eigvalsh(_gram(target)).clamp(min=0).sqrt()
     return float(singular.sum() / math.sqrt(n * min(n, r)))
 
 
@@ -106,3 +112,20 @@ def balance(target: Outputs, prior: Tensor) -> float:
     shares = counts / counts.sum()
     floored = prior.double().clamp(min=PRIOR_FLOOR)
     return float((torch.special.entr(shares) + torch.special.xlogy(shares, floored)).sum())
+
+
+def softmax_corr(target: Outputs, prior: Tensor) -> float:
+    """Cosine of the class-to-class correlation p^T p / N and diag(prior), in [0, 1].
+
+    Tu et al., "What Does Softmax Probability Tell Us about Classifiers Ranking Across Diverse Test
+    Conditions?", TMLR 2024 (SoftmaxCorr), with the source's prior for that of the target: 1 where
+    predictions are sure and the classes have the source's proportions.
+
+    Args:
+        prior: (r,) shares of the classes in the source, which sum to 1.
+    """
+    import torch
+
+    correlation = _gram(target)
+    norms = torch.linalg.matrix_norm(correlation) * torch.linalg.vector_norm(prior.double())
+    return float((correlation.diagonal() * prior.double()).sum() / norms)

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from gsda.outputs import Mixed, Outputs
+from gsda.validators.predictions import balance, im
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,19 @@ def class_ami(target: Outputs) -> float:
     labels, features = target.predicted, target.features.float()
     clusters = _cluster(features, labels, target.logits.shape[1])
     return adjusted_mutual_information(labels, clusters)
+
+
+def guarded_ami(target: Outputs, prior: Tensor) -> float:
+    """ClassAMI times exp(balance): fitting classes and clusters, in the source's proportions.
+
+    Either alone can be fooled: a few large classes can be clusters, and evenly spread predictions
+    can be noise. The guard is exp of minus a divergence, a ratio of probabilities that is 1 at
+    best. Not of a paper; chosen by the study in docs/selection.md.
+
+    Args:
+        prior: (r,) shares of the classes in the source, which sum to 1.
+    """
+    return class_ami(target) * math.exp(balance(target, prior))
 
 
 def _cluster(x: Tensor, labels: Tensor, k: int) -> Tensor:
@@ -128,8 +142,6 @@ def transfer_score(target: Outputs, classifier: Tensor) -> float:
     Args:
         classifier: (r, d) weights of C.
     """
-    from gsda.validators.predictions import im
-
     r = target.logits.shape[1]
     spread = im(target) / math.log(r) if r > 1 else 0.0
     return hopkins(target.features) + spread - nonuniformity(classifier)
