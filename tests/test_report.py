@@ -185,3 +185,19 @@ def test_a_disk_that_takes_nothing(folder: Path, capsys: Capture) -> None:
     assert run(folder) == 2
     assert "report cannot be written (File exists): make it writable." in capsys.readouterr().err
     assert len(after_search(folder, history(folder), "sqlite:////gone.db")) == 1
+
+
+def test_each_finished_trial_has_the_regrets_of_its_steps(folder: Path, store: str) -> None:
+    projection = Projection(store)
+    events = read_events(folder / "journal.log")[0]
+    for event in events:
+        projection.apply(
+            event, deliver=event["event"] == "search" or event.get("trial") in (13, 14)
+        )
+    finished_run, stopped = (projection.client.get_run(projection.run_of(n)) for n in (13, 14))
+    known = {n: v for n, v in finished_run.data.metrics.items() if "regret" in n}
+    assert known == {
+        "oracle/step_regret_points/last": pytest.approx(2),
+        "oracle/step_regret_points/best": pytest.approx(2),
+    }
+    assert not any("regret" in name for name in stopped.data.metrics)

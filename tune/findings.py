@@ -31,6 +31,7 @@ from tune.space import OF_ADAPTATION, build_space, inside
 
 LEAST, ROUGH = 10, 30  # finished settings: for any importance at all, and for one to lean on
 _TREES = 64
+STEP_REGRET = "oracle/step_regret_points"  # as a metric in MLflow
 _STEPS = {LAST: "last step", BEST: "best by {metric}", "oracle": "best by target labels"}
 
 

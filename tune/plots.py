@@ -337,6 +337,7 @@ def _scatter(axes: Any, trials: Sequence[Trial], name: str, findings: Findings) 
     if chosen is not None and name in chosen.final and ACCURACY in chosen.final:
         spot = [chosen.final[name]], [100 * chosen.final[ACCURACY]]
         axes.plot(*spot, label="chosen", **(_STAR | {"markersize": 13}))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.margins(0.1)
     axes.grid()
 

@@ -25,6 +25,7 @@ from gsda.files import write_atomically
 from gsda.tracking import hide_password
 from tune import seal, views
 from tune.choice import choose
+from tune.findings import STEP_REGRET, step_regrets
 from tune.history import COMPLETE, FAILED, FINETUNED, PRUNED, SOURCE_ONLY, History
 from tune.journal import Event, encode, iterate_events
 from tune.mlstore import ensure_database, ensure_experiment, find_run
@@ -201,8 +202,10 @@ class Projection:
         texts = {"reason": event.get("reason"), "collapse": collapse}
         tags = [RunTag("state", event["state"])]
         tags += [RunTag(name, text[:4000]) for name, text in texts.items() if text]
-        self.client.log_batch(run_id, tags=tags)
         when = int(event["time"] * 1000)
+        costs = step_regrets(trial) if event["state"] == COMPLETE else {}
+        points = [Metric(f"{STEP_REGRET}/{n}", v, when, 0) for n, v in costs.items()]
+        self.client.log_batch(run_id, metrics=points, tags=tags)
         self.client.set_terminated(run_id, _STATUS[event["state"]], end_time=when)
 
     def _on_pause(self, event: Event) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from gsda.errors import BadInput
 from gsda.files import write_atomically
 from gsda.tracking import check_database, choose_tracking_uri
-from tune.findings import Findings, as_json, find, setting, step_regrets
+from tune.findings import STEP_REGRET, Findings, as_json, find, setting, step_regrets
 from tune.history import History
 from tune.journal import read_events
 from tune.page import number, of_tasks, page, percent, rough, scores_of
@@ -26,7 +26,6 @@ from tune.shelf import JOURNAL, find_named
 
 FOLDER, PAGE, DATA = "report", "report.html", "report.json"
 REGRET, CLASS_REGRET = "oracle/regret_points", "oracle/class_mean_regret_points"
-STEP_REGRET = "oracle/step_regret_points"
 
 
 def write(folder: Path, findings: Findings) -> Path:
