@@ -1,5 +1,6 @@
 """What a trial gets of the machines, and addresses where nobody is."""
 
+import socket
 import stat
 from pathlib import Path
 
@@ -117,3 +118,21 @@ def test_the_token_is_the_user_s_alone(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
     tune.cluster._protect_token()
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
+
+
+def test_a_machine_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray counts on it, and nobody listens there."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as there,
+        socket.create_server(("127.0.0.2", 0)) as gone,
+    ):
+        nodes = [
+            {"Alive": True, "NodeManagerAddress": host, "NodeManagerPort": port}
+            for host, port in (there.getsockname(), gone.getsockname())
+        ]
+        monkeypatch.setattr(tune.cluster.ray, "nodes", lambda: nodes)
+        assert tune.cluster.silent() == []
+        gone.close()
+        assert tune.cluster.silent() == ["127.0.0.2"]
+        nodes[1]["Alive"] = False
+        assert tune.cluster.silent() == []

@@ -105,6 +105,6 @@ def test_ray_s_own_ports_answer_while_it_is_there() -> None:
     with connected(None):
         found = lifelines()
         assert len(found) == 2
-        assert all(raywatch._answers(address) for address in found.values())
+        assert all(raywatch.answers(address) for address in found.values())
     assert not ray.is_initialized()
-    assert not any(raywatch._answers(address) for address in found.values())
+    assert not any(raywatch.answers(address) for address in found.values())

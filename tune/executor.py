@@ -19,8 +19,16 @@ from ray.tune.search import Searcher
 from gsda.config import Config
 from tune import stages
 from tune.asha import Asha
-from tune.cluster import Share, places
-from tune.failures import ERROR, NO_WORKER, NON_FINITE, classify_worker, rule_of
+from tune.cluster import Share, places, silent
+from tune.failures import (
+    ERROR,
+    LOST_NODE,
+    LOST_WORKER,
+    NO_WORKER,
+    NON_FINITE,
+    classify_worker,
+    rule_of,
+)
 from tune.history import COMPLETE, FAILED, LATER, OPEN, PRUNED, SEARCHED, History, Trial
 from tune.journal import Event, Journal
 from tune.sampler import propose
@@ -307,6 +315,8 @@ class JournalScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The worker died: killed, out of memory, or its node is gone."""
         cause, reason = classify_worker(_error_of(trial))
+        if cause == LOST_WORKER and (gone := silent()):
+            cause, reason = LOST_NODE, f"its machine {gone[0]} was lost"
         self._progress.fault(trial.config["trial"], reason, cause)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:

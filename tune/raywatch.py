@@ -6,7 +6,6 @@ is there. A process that is stopped, not dead, is not noticed.
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,13 +13,13 @@ from contextlib import contextmanager
 
 import ray
 
+from tune.cluster import answers
 from tune.settings import INTERRUPTED
 
 Address = tuple[str, int]
 OWN_S, CLUSTER_S = 3.0, 45.0  # a head may be started anew; after 60 s Ray ends the process
 EVERY_S = 1.0
 GRACE_S = 10.0  # for the search to come out of Ray's calls by itself
-_ANSWER_S = 3.0
 
 
 def lifelines() -> dict[str, Address]:
@@ -85,16 +84,8 @@ def _wait_for_death(lines: Mapping[str, Address], patience: float, over: threadi
     heard = dict.fromkeys(lines, time.monotonic())
     while not over.wait(EVERY_S):
         for name, address in lines.items():
-            if _answers(address):
+            if answers(address):
                 heard[name] = time.monotonic()
             elif time.monotonic() - heard[name] > patience:
                 return name
     return ""
-
-
-def _answers(address: Address) -> bool:
-    try:
-        socket.create_connection(address, _ANSWER_S).close()
-    except OSError:
-        return False
-    return True
