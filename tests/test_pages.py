@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from test_serving import free_port
 
+from gsda.validators import DEFAULT_METRIC
 from tune import views
 
 ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-COLUMNS = ["val/bnm", "oracle/target_accuracy", "alpha", "beta", "n_groups", "tau", "state"]
+COLUMNS = [DEFAULT_METRIC, "oracle/target_accuracy", "alpha", "beta", "n_groups", "tau", "state"]
 PATIENCE_MS = 60_000
 
 
@@ -129,7 +130,7 @@ def test_the_trials_have_the_columns_that_matter(page: Any, site: Site) -> None:
     assert headers(page) == ["Run Name", "Created", *COLUMNS, "search", "Duration"]
     shown = names(page)
     assert sorted(name[:4] for name in shown[:4]) == ["0000", "0001", "0002", "0003"]
-    values = page.locator(".ag-row [col-id='metrics.`val/bnm`']").all()
+    values = page.locator(f".ag-row [col-id='metrics.`{DEFAULT_METRIC}`']").all()
     placed = sorted((cell.bounding_box()["y"], cell.inner_text()) for cell in values)
     numbers = [float(text) for _, text in placed[:4]]
     assert numbers == sorted(numbers, reverse=True)
@@ -138,11 +139,11 @@ def test_the_trials_have_the_columns_that_matter(page: Any, site: Site) -> None:
 def test_comparing_draws_the_searched_values(page: Any, site: Site) -> None:
     page.goto(site.trials)
     headers(page)
-    boxes = page.locator(".ag-row .ag-checkbox-input")
-    for number in range(4):
-        boxes.nth(number).check(force=True)
+    rows = page.locator(".ag-row:has(.ag-checkbox-input)")
+    for name in ("0001 paper", "0002 searched", "0003 searched"):  # source-only differs in more
+        rows.filter(has_text=name).first.locator(".ag-checkbox-input").check(force=True)
     page.get_by_role("button", name="Compare").click()
-    page.get_by_text("Comparing 4 Runs").wait_for()
+    page.get_by_text("Comparing 3 Runs").wait_for()
     axes = page.locator(".parcoords .axis-title, .js-plotly-plot .axis-title")
     axes.first.wait_for()
     assert set(texts(axes)) >= {"alpha", "beta", "n_groups"}  # MLflow begins with three
@@ -168,7 +169,7 @@ def test_all_searched_settings_side_by_side(page: Any, site: Site) -> None:
     page.get_by_text("Searched settings").first.wait_for()
     axes = page.locator("svg text")
     axes.filter(has_text="n_groups").first.wait_for()
-    assert set(texts(axes)) >= {"alpha", "beta", "n_groups", "tau", "val/bnm"}
+    assert set(texts(axes)) >= {"alpha", "beta", "n_groups", "tau", DEFAULT_METRIC}
 
 
 def test_a_search_folds_its_trials(page: Any, site: Site) -> None:
