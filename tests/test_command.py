@@ -9,7 +9,7 @@ import tune.command
 from tune.command import program, search_words
 from tune.lines import resume_command
 
-SPEC = {"task": "glyph31/A2D", "name": "n", "data": {"root": None}}
+SPEC = {"task": "glyph31/A2D", "digest": "", "name": "n", "data": {"root": None}}
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,14 @@ def port() -> Iterator[socket.socket]:
 
 
 @pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard: a shell has what it starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raywatch, "EVERY_S", 0.01)
 
@@ -48,8 +56,7 @@ def test_a_death_interrupts_what_runs(port: socket.socket) -> None:
         time.sleep(0.2)
         reached.append(list(told))
         port.close()
-        while True:
-            time.sleep(60)  # until the signal comes
+        time.sleep(60)  # until the signal comes
     assert reached == [[]]
     assert told == [LOST]
 
@@ -73,9 +80,10 @@ def test_without_a_death_all_is_as_it_was(port: socket.socket, error: type[BaseE
 
 
 STUCK = """
-import socket, sys, time
+import signal, socket, sys, time
 from tune import raywatch
 raywatch.EVERY_S = raywatch.GRACE_S = 0.1
+signal.signal(signal.SIGINT, signal.default_int_handler)
 port = socket.create_server(("127.0.0.1", 0))
 with raywatch.watching(0.1, print, lambda why: print("last words:", why, flush=True),
                        {"the head died": port.getsockname()}):
