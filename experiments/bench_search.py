@@ -120,9 +120,6 @@ def run_bare(folder: Path) -> float:
 
 def run_plain(folder: Path) -> float:
     """All trials by Ray Tune with its defaults; seconds of `fit`."""
-    from tune import environment
-
-    environment.prepare()
     import ray
     import ray.tune
 

@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,30 @@ def loaded(code: str, cwd: Path = ROOT) -> set[str]:
 )
 def test_what_an_import_costs(module: str, allowed: set[str]) -> None:
     assert loaded(f"import {module}") <= allowed
+
+
+@pytest.mark.parametrize("module", ["tune.cluster", "experiments.tuned", "tune.report"])
+def test_whoever_imports_ray_shows_it_the_token(module: str, tmp_path: Path) -> None:
+    """Ray reads it when it is imported: later is too late, and nothing of Ray starts."""
+    (tmp_path / "token").write_text("0" * 64)
+    environment = {n: v for n, v in os.environ.items() if not n.startswith("RAY_AUTH")}
+    code = f"""
+import builtins, os
+real = builtins.__import__
+def watch(name, *rest):
+    if name.split(".")[0] in ("ray", "mlflow"):
+        assert os.environ.get("RAY_AUTH_MODE") == "token", name
+        assert os.environ.get("MLFLOW_DISABLE_TELEMETRY") == "true", name
+    return real(name, *rest)
+builtins.__import__ = watch
+import {module}
+"""
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        check=True,
+        env=environment | {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")},
+    )
 
 
 def test_a_run_is_there_once_it_is_asked_for() -> None:

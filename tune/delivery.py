@@ -5,22 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tune import environment
-
-environment.prepare()  # mlflow reads it when it is imported
-
-from gsda.errors import BadInput  # noqa: E402
-from gsda.tasks import Task  # noqa: E402
-from tune.choice import Choice, choose  # noqa: E402
-from tune.console import Console  # noqa: E402
-from tune.history import History, Trial  # noqa: E402
-from tune.journal import Event, Journal  # noqa: E402
-from tune.record import Mirror, first_line  # noqa: E402
-from tune.registry import Entry, Outcome, register  # noqa: E402
-from tune.scope import how_chosen, is_group, members, origin_of  # noqa: E402
-from tune.seal import ACCURACY, is_unsealed  # noqa: E402
-from tune.settings import DONE, OWED  # noqa: E402
-from tune.shelf import JOURNAL, MODEL_FOLDER, method_of, trial_folder  # noqa: E402
+from gsda.errors import BadInput
+from gsda.tasks import Task
+from tune.choice import Choice, choose
+from tune.console import Console
+from tune.history import History, Trial
+from tune.journal import Event, Journal
+from tune.record import Mirror, first_line
+from tune.registry import Entry, Outcome, register
+from tune.scope import how_chosen, is_group, members, origin_of
+from tune.seal import ACCURACY, is_unsealed
+from tune.settings import DONE, OWED
+from tune.shelf import JOURNAL, MODEL_FOLDER, method_of, trial_folder
 
 PATIENCE_S = 30.0
 # Between attempts to register: two searches that end at once find one database locked.

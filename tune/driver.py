@@ -10,30 +10,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tune import environment
-
-environment.prepare()  # ray and mlflow read it when they are imported
-
-from gsda.errors import BadInput  # noqa: E402
-from gsda.tasks import Task  # noqa: E402
-from gsda.tracking import choose_tracking_uri  # noqa: E402
-from tune.choice import choose  # noqa: E402
-from tune.cluster import Share, connected, places, share  # noqa: E402
-from tune.console import Console  # noqa: E402
-from tune.delivery import PATIENCE_S, Delivery  # noqa: E402
-from tune.executor import Progress, execute  # noqa: E402
-from tune.group import Group  # noqa: E402
-from tune.history import OPEN, History, Trial  # noqa: E402
-from tune.journal import Journal, read_events  # noqa: E402
-from tune.preflight import preflight  # noqa: E402
-from tune.raywatch import CLUSTER_S, OWN_S, watching  # noqa: E402
-from tune.record import Mirror  # noqa: E402
-from tune.registry import Outcome  # noqa: E402
-from tune.scope import is_group, members  # noqa: E402
-from tune.settings import DONE, INTERRUPTED, NO_MODEL, OWED, Settings  # noqa: E402
-from tune.shelf import JOURNAL, MODEL_FOLDER, check_free, claim, find_search  # noqa: E402
-from tune.spec import check_resume, data_of, plan_of, specify, with_machines  # noqa: E402
-from tune.study import STUDY, StudyFile  # noqa: E402
+from gsda.errors import BadInput
+from gsda.tasks import Task
+from gsda.tracking import choose_tracking_uri
+from tune.choice import choose
+from tune.cluster import Share, connected, places, share
+from tune.console import Console
+from tune.delivery import PATIENCE_S, Delivery
+from tune.executor import Progress, execute
+from tune.group import Group
+from tune.history import OPEN, History, Trial
+from tune.journal import Journal, read_events
+from tune.preflight import preflight
+from tune.raywatch import CLUSTER_S, OWN_S, watching
+from tune.record import Mirror
+from tune.registry import Outcome
+from tune.scope import is_group, members
+from tune.settings import DONE, INTERRUPTED, NO_MODEL, OWED, Settings
+from tune.shelf import JOURNAL, MODEL_FOLDER, check_free, claim, find_search
+from tune.spec import check_resume, data_of, plan_of, specify, with_machines
+from tune.study import STUDY, StudyFile
 
 _NOWHERE = Share("cpu", 1.0, 0.0)  # of a search that has nothing left to run
 

@@ -234,9 +234,6 @@ def _make(options: argparse.Namespace) -> int:
 
 
 def _attach(folder: Path, findings: Findings, uri: str) -> None:
-    from tune import environment
-
-    environment.prepare()  # mlflow reads it when it is imported
     try:
         attach(folder, findings, uri)
     except Exception as error:  # whatever MLflow raises

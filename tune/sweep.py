@@ -12,26 +12,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tune import environment, views
-
-environment.prepare()  # ray and mlflow read it when they are imported
-
-from gsda.config import Config  # noqa: E402
-from gsda.data.domain import Pair  # noqa: E402
-from gsda.data.load import DataSpec, load_domains  # noqa: E402
-from gsda.features import freeze  # noqa: E402
-from gsda.tasks import Task  # noqa: E402
-from gsda.tracking import choose_tracking_uri  # noqa: E402
-from tune.cluster import Share, connected, places, share  # noqa: E402
-from tune.console import Console  # noqa: E402
-from tune.executor import Progress, execute  # noqa: E402
-from tune.failures import rule_of  # noqa: E402
-from tune.history import COMPLETE, FAILED, OPEN, History, Trial  # noqa: E402
-from tune.journal import Event, Journal, read_events  # noqa: E402
-from tune.record import Mirror, Projection  # noqa: E402
-from tune.settings import Settings  # noqa: E402
-from tune.shelf import JOURNAL, MODEL_FOLDER, claim, trial_folder  # noqa: E402
-from tune.spec import plan_of, specify  # noqa: E402
+from gsda.config import Config
+from gsda.data.domain import Pair
+from gsda.data.load import DataSpec, load_domains
+from gsda.features import freeze
+from gsda.tasks import Task
+from gsda.tracking import choose_tracking_uri
+from tune import views
+from tune.cluster import Share, connected, places, share
+from tune.console import Console
+from tune.executor import Progress, execute
+from tune.failures import rule_of
+from tune.history import COMPLETE, FAILED, OPEN, History, Trial
+from tune.journal import Event, Journal, read_events
+from tune.record import Mirror, Projection
+from tune.settings import Settings
+from tune.shelf import JOURNAL, MODEL_FOLDER, claim, trial_folder
+from tune.spec import plan_of, specify
 
 PATIENCE_S = 30.0
 Listener = Callable[[Event, History], None]
