@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import scene
 
+from gsda.config import source_only
 from gsda.tasks import Task
 from tune.card import describe_model, describe_version, licence_of, setting_of
 
@@ -20,7 +21,8 @@ def manifest(**changes: Any) -> dict[str, Any]:
 
 def test_a_version_says_what_a_user_must_know() -> None:
     said = describe_version(NAME + "/3", TASK, manifest(), "val/bnm", 0.51239, 0.75)
-    rows = dict(line.strip("| ").split(" | ") for line in said.splitlines()[2:10])
+    table = said.split("\n\n")[1].splitlines()[2:]
+    rows = dict(line.strip("| ").split(" | ") for line in table)
     assert rows == {
         "Task": "glyph31/W2D: labelled images of W, unlabelled ones of D",
         "Data": "built-in drawn letters with Office-31's image counts; not Office-31",
@@ -33,6 +35,19 @@ def test_a_version_says_what_a_user_must_know() -> None:
         "images that it was trained on have a licence of their own.",
     }
     assert 'load_model("models:/gsda-glyph31-W2D/3")' in said
+
+
+def test_a_version_begins_with_a_sentence_for_tables_of_versions() -> None:
+    gsda = "glyph31/W2D by GSDA with alpha 0.02, beta 1, n_groups 2, tau 0.9: val/bnm = 0.5124"
+    said = describe_version(NAME, TASK, manifest(), "val/bnm", 0.51239, 0.75)
+    assert said.split("\n")[:2] == [f"{gsda}, 75.0% right on the target.", ""]
+    said = describe_version(NAME, TASK, manifest(), "val/bnm", 0.51239, None)
+    assert said.split("\n")[:2] == [f"{gsda}.", ""]
+    said = describe_version(NAME, TASK, manifest(), "val/bnm", 0.51239, 0.75, unsealed=True)
+    assert "right on the target, whose labels had a part in choosing.\n\n|" in said
+    plain = source_only(scene.small_config()).to_dict()
+    said = describe_version(NAME, TASK, manifest(config=plain), "val/bnm", 0.5, None)
+    assert said.startswith("glyph31/W2D by source-only with lr ")
 
 
 def test_an_accuracy_of_zero_is_known_and_none_is_not() -> None:

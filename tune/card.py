@@ -37,7 +37,7 @@ def describe_version(
     unsealed: bool = False,
     how: str = "",
 ) -> str:
-    """Of one version; Markdown, its first line a summary.
+    """Of one version; Markdown. Its first sentence stands in tables of versions as well.
 
     Args:
         oracle: accuracy on target labels where they exist.
@@ -47,6 +47,7 @@ def describe_version(
     role = "which had a part in choosing" if unsealed else "by which nothing was chosen"
     reads = "target labels had a part in choosing" if unsealed else "which reads no target label"
     config, classes = Config.from_dict(manifest["config"]).to_dict(), manifest["classes"]
+    score = f"{metric} = {value:.4f}"
     unknown = "not known: the target has no labels here"
     known = unknown if oracle is None else f"{100 * oracle:.1f}%, {role}"
     rows = {
@@ -55,12 +56,21 @@ def describe_version(
         "Classes": f"{len(classes)}: {_names(classes)}",
         "Setting": setting_of(config),
         "Training": _training(manifest.get("step", config["steps"]), config),
-        "Chosen by": f"{how}; here " * bool(how) + f"{metric} = {value:.4f}, {reads}",
+        "Chosen by": f"{how}; here " * bool(how) + f"{score}, {reads}",
         "Accuracy on the target": known,
         "Licence": licence_of(config),
     }
     table = "\n".join(f"| {key} | {text} |" for key, text in rows.items())
-    return f"| | |\n|---|---|\n{table}\n\n{LOAD.format(name=name)}"
+    right = "" if oracle is None else f", {100 * oracle:.1f}% right on the target"
+    right += ", whose labels had a part in choosing" if unsealed else ""
+    summary = f"{_trained(task, config)}: {score}{right}."
+    return f"{summary}\n\n| | |\n|---|---|\n{table}\n\n{LOAD.format(name=name)}"
+
+
+def _trained(task: Task, config: Mapping[str, Any]) -> str:
+    """``glyph31/A2D by GSDA with alpha 0.02, beta 1, n_groups 6, tau 0.9``."""
+    title = find_entry(config.get("method", Config.method)).title
+    return f"{task} by {title} with {_values(config)}"
 
 
 def licence_of(config: Mapping[str, Any]) -> str:
@@ -81,8 +91,13 @@ def licence_of(config: Mapping[str, Any]) -> str:
 def setting_of(config: Mapping[str, Any]) -> str:
     """``alpha 0.02, beta 1, n_groups 6, tau 0.9``; of another method its name, and its own."""
     entry = find_entry(config.get("method", Config.method))
-    values = ", ".join(f"{name} {config[name]:.4g}" for name in entry.searched if name in config)
+    values = _values(config)
     return values if entry is METHODS[Config.method] else f"{entry.title}, {values}"
+
+
+def _values(config: Mapping[str, Any]) -> str:
+    searched = find_entry(config.get("method", Config.method)).searched
+    return ", ".join(f"{name} {config[name]:.4g}" for name in searched if name in config)
 
 
 def _training(steps: int, config: Mapping[str, Any]) -> str:
