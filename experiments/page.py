@@ -157,9 +157,8 @@ def describe_magnitudes(looks: Sequence[Look]) -> str:
         }
         if len(ends) > 1:
             spread = max(ends.values()) / max(min(ends.values()), 1e-12)
-            parts.append(
-                f"{look.title}: at the end the largest level is {spread:.2f} times the smallest."
-            )
+            who = look.title[:1].upper() + look.title[1:]
+            parts.append(f"{who}: at the end the largest level is {spread:.2f} times the smallest.")
     return (
         "GSDA asks that the gradients of domain, groups and classes be of one size "
         "(Eq. 10 and 11). " + " ".join(parts)
