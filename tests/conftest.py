@@ -5,18 +5,25 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from processes import (  # noqa: F401
+    pytest_cmdline_main,
+    pytest_collection_modifyitems,
+    pytest_xdist_make_scheduler,
+)
 
+from gsda.data.atomic import locked
 from tune import environment
 
 # Before anything reads it: glyph31 is drawn once in a test session, and not in the user's home.
-_CACHE = tempfile.mkdtemp(prefix="gsda-test-cache-")
-atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
-os.environ["GSDA_CACHE"] = _CACHE
+if "PYTEST_XDIST_WORKER" not in os.environ:  # one of several processes has that of the first
+    os.environ["GSDA_CACHE"] = tempfile.mkdtemp(prefix="gsda-test-cache-")
+    atexit.register(shutil.rmtree, os.environ["GSDA_CACHE"], ignore_errors=True)
+_CACHE = os.environ["GSDA_CACHE"]
 # Ray's ports open to this alone, in every process of the session; read when ray is imported.
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 environment.prepare()
@@ -39,13 +46,26 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_store() -> Path:
     """An MLflow database without runs. Making one takes 8 s: it is made once, and copied."""
     from mlflow import MlflowClient
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
+    path = Path(_CACHE, "mlflow", "empty.db")
+    with locked(path):
+        if not path.is_file():
+            begun = path.with_name("begun.db")
+            MlflowClient(f"sqlite:///{begun}").search_experiments()
+            begun.rename(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    """One Ray for all searches that the tests of a file run in this process."""
+    from tune.cluster import connected
+
+    with connected(None):
+        yield
 
 
 @pytest.fixture

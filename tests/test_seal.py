@@ -251,6 +251,7 @@ def model_of(folder: Path, number: int) -> dict[str, Any]:
     return dict(load_bundle(bundle).network.state_dict())
 
 
+@pytest.mark.usefixtures("ray_here")
 def test_poisoned_labels_move_no_choice(
     tmp_path: Path, cache: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,10 +88,10 @@ def test_a_picture_has_every_axis(tmp_path: Path) -> None:
     assert widths[ALPHA_BETA] > widths[N_GROUPS] == widths[TAU] > 500
 
 
-def test_the_program_from_cells_to_pictures(tmp_path: Path, capsys: Capture) -> None:
+def test_the_program_from_cells_to_pictures(tmp_path: Path, store: str, capsys: Capture) -> None:
     command = ["glyph31", "--task", "W2D", "--what", "tau", "--tau", "0.3"]
     command += ["--steps", "2", "--evaluate-every", "2", "--batch-size", "4"]
-    command += ["--storage", str(tmp_path / "s"), "--tracking-uri", f"sqlite:///{tmp_path}/m.db"]
+    command += ["--storage", str(tmp_path / "s"), "--tracking-uri", store]
     command += ["--output", str(tmp_path / "o")]
     assert main(command) == 0
     first = capsys.readouterr()

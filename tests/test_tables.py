@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from experiments.tables import main, render
 from gsda.config import Config
 from gsda.errors import BadInput
 from gsda.tasks import BENCHMARKS, Task
-from tune.cluster import connected
 from tune.history import History
 from tune.journal import read_events
 from tune.shelf import JOURNAL
@@ -133,10 +132,11 @@ def tiny_copy(root: Path, dataset: str, domains: Sequence[str]) -> None:
             Image.fromarray(pixels).save(folder / "0001.jpg")
 
 
+@pytest.mark.usefixtures("ray_here")
 def test_cells_are_run_once_recorded_and_extended(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places = ["--storage", str(tmp_path / "s"), "--tracking-uri", f"sqlite:///{tmp_path}/m.db"]
+    places = ["--storage", str(tmp_path / "s"), "--tracking-uri", store]
     size = ["--steps", "2", "--evaluate-every", "2", "--batch-size", "4", "--task", "W2D"]
     command = ["glyph31", *places, *size, "--only", "source-only"]
     assert main([*command, "--dry-run"]) == 0
@@ -171,14 +171,7 @@ PAPERS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def ray_is_there() -> Iterator[None]:
-    """One Ray for all benchmarks."""
-    with connected(None):
-        yield
-
-
-@pytest.mark.usefixtures("ray_is_there")
+@pytest.mark.usefixtures("ray_here")
 @pytest.mark.parametrize(("dataset", "pair", "row"), PAPERS)
 def test_the_paper_s_benchmarks_on_a_tiny_copy(
     dataset: str,

@@ -56,13 +56,14 @@ def test_mistakes(arguments: list[str], sentence: str, tmp_path: Path, capsys: C
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("ray_here")
 def test_searches_are_run_once_and_tables_take_what_they_found(
-    tmp_path: Path, capsys: Capture
+    tmp_path: Path, store: str, capsys: Capture
 ) -> None:
     path = tmp_path / "t.json"
     command = ["glyph31", "--on", "W2D", "--trials", "1", "--methods", "dann", "source_only"]
     command += ["--steps", "4", "--evaluate-every", "4", "--batch-size", "4"]
-    command += ["--storage", str(tmp_path / "s"), "--tracking-uri", f"sqlite:///{tmp_path}/m.db"]
+    command += ["--storage", str(tmp_path / "s"), "--tracking-uri", store]
     assert main([*command, "--output", str(path)]) == 0
     first = capsys.readouterr()
     lines = first.out.splitlines()
