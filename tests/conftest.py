@@ -4,9 +4,11 @@ import atexit
 import os
 import secrets
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from processes import (  # noqa: F401
     pytest_collection_modifyitems,
     pytest_xdist_make_scheduler,
 )
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from gsda.data.atomic import locked
 from tune import environment
@@ -28,6 +32,15 @@ _CACHE = os.environ["GSDA_CACHE"]
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 environment.prepare()
 torch.set_num_threads(1)
+# No test pulls the plug. Waiting until all is on the disk would take longer than most of them; what
+# the tests start as programs does wait.
+os.fsync = lambda descriptor: None
+
+
+@event.listens_for(Engine, "connect")
+def _do_not_wait_for_the_disk(connection: Any, _: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture
