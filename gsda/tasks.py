@@ -12,12 +12,38 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gsda.errors import BadInput
+from gsda.published import (
+    DIGITS_COUNTS,
+    GLYPH31_CLASSES,
+    OFFICE31_CLASSES,
+    OFFICE_CALTECH_COUNTS,
+    OFFICE_COUNTS,
+    OFFICE_HOME_CLASSES,
+    PACS_CLASSES,
+    PACS_COUNTS,
+    SHARED_WITH_CALTECH,
+    VISDA_CLASSES,
+    VISDA_COUNTS,
+    Counts,
+)
+
+__all__ = [
+    "BENCHMARKS",
+    "GLYPH31_CLASSES",
+    "OFFICE31_CLASSES",
+    "OFFICE_HOME_CLASSES",
+    "PACS_CLASSES",
+    "VISDA_CLASSES",
+    "Benchmark",
+    "Counts",
+    "Task",
+    "own_task",
+    "slug",
+]
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # Between two names where "2" alone would be read as part of the first; no slug has two hyphens.
 _LONG_TWO = "--2--"
-
-Counts = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -72,69 +98,9 @@ class Benchmark:
         return [Task(self.name, source, target) for source, target in self.pairs or every]
 
 
-OFFICE31_CLASSES = tuple(
-    "back_pack bike bike_helmet bookcase bottle calculator desk_chair desk_lamp desktop_computer "
-    "file_cabinet headphones keyboard laptop_computer letter_tray mobile_phone monitor mouse mug "
-    "paper_notebook pen phone printer projector punchers ring_binder ruler scissors speaker "
-    "stapler tape_dispenser trash_can".split()
-)
-
-_SHARED_WITH_CALTECH = (
-    "back_pack bike calculator headphones keyboard laptop_computer monitor mouse mug projector"
-).split()
-
-OFFICE_HOME_CLASSES = tuple(
-    "Alarm_Clock Backpack Batteries Bed Bike Bottle Bucket Calculator Calendar Candles Chair "
-    "Clipboards Computer Couch Curtains Desk_Lamp Drill Eraser Exit_Sign Fan File_Cabinet "
-    "Flipflops Flowers Folder Fork Glasses Hammer Helmet Kettle Keyboard Knives Lamp_Shade Laptop "
-    "Marker Monitor Mop Mouse Mug Notebook Oven Pan Paper_Clip Pen Pencil Postit_Notes Printer "
-    "Push_Pin Radio Refrigerator Ruler Scissors Screwdriver Shelf Sink Sneakers Soda Speaker Spoon "
-    "TV Table Telephone ToothBrush Toys Trash_Can Webcam".split()
-)
-
-VISDA_CLASSES = tuple(
-    "aeroplane bicycle bus car horse knife motorcycle person plant skateboard train truck".split()
-)
-
-PACS_CLASSES = tuple("dog elephant giraffe guitar horse house person".split())
-
-GLYPH31_CLASSES = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ2347&")
-
 _GLYPHS = {"A": ("A",), "W": ("W",), "D": ("D",)}
 _OFFICE = {"A": ("amazon", "Amazon"), "W": ("webcam", "Webcam"), "D": ("dslr", "DSLR", "Dslr")}
-_OFFICE_COUNTS: Counts = {
-    domain: tuple(map(int, text.split()))
-    for domain, text in {
-        "A": "92 82 72 82 36 94 91 97 97 81 99 100 100 98 100 99 100 94 "
-        "96 95 93 100 98 98 90 75 100 99 99 96 64",
-        "W": "29 21 28 12 16 31 40 18 21 19 27 27 30 19 30 43 30 27 "
-        "28 32 16 20 30 27 40 11 25 30 24 23 21",
-        "D": "12 21 24 12 16 12 13 14 15 15 13 10 24 16 31 22 12 8 "
-        "10 10 13 15 23 18 10 7 18 26 21 22 15",
-    }.items()
-}
 _OFFICE_CALTECH = _OFFICE | {"C": ("caltech10", "caltech", "Caltech10", "Caltech")}
-_OFFICE_CALTECH_COUNTS: Counts = {
-    "A": (92, 82, 94, 99, 100, 100, 99, 100, 94, 98),
-    "W": (29, 21, 31, 27, 27, 30, 43, 30, 27, 30),
-    "D": (12, 21, 12, 13, 10, 24, 22, 12, 8, 23),
-    "C": (151, 110, 100, 138, 85, 128, 133, 94, 87, 97),
-}
-_VISDA_COUNTS: Counts = {
-    "S": (14309, 7365, 16640, 12800, 9512, 14240, 17360, 12160, 10731, 11680, 16000, 9600),
-    "R": (3646, 3475, 4690, 10401, 4691, 2075, 5796, 4000, 4549, 2281, 4236, 5548),
-}
-_DIGITS_COUNTS: Counts = {
-    "M": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
-    "U": (1194, 1005, 731, 658, 652, 556, 664, 645, 542, 644),
-    "S": (4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659),
-}
-_PACS_COUNTS: Counts = {
-    "P": (189, 202, 182, 186, 199, 280, 432),
-    "A": (379, 255, 285, 184, 201, 295, 449),
-    "C": (389, 457, 346, 135, 324, 288, 405),
-    "S": (772, 740, 753, 608, 816, 80, 160),
-}
 
 
 def _totals(counts: Counts, classes: int | None = None) -> dict[str, int]:
@@ -151,7 +117,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             domains=_GLYPHS,
             n_classes=31,
             classes=GLYPH31_CLASSES,
-            counts=_totals(_OFFICE_COUNTS),
+            counts=_totals(OFFICE_COUNTS),
             n_groups=6,
             backbone="cnn",
             origin="nothing to get: drawn on first use",
@@ -163,7 +129,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             domains=_GLYPHS,
             n_classes=31,
             classes=GLYPH31_CLASSES,
-            counts=_totals(_OFFICE_COUNTS),
+            counts=_totals(OFFICE_COUNTS),
             n_groups=6,
             backbone="cnn",
             origin="nothing to get: drawn on first use",
@@ -175,7 +141,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             domains=_GLYPHS,
             n_classes=31,
             classes=GLYPH31_CLASSES,
-            counts=_totals(_OFFICE_COUNTS),
+            counts=_totals(OFFICE_COUNTS),
             target_classes=tuple(range(10)),
             target_counts={"A": 910, "W": 260, "D": 162},
             n_groups=6,
@@ -192,8 +158,8 @@ BENCHMARKS: dict[str, Benchmark] = {
             domains=_OFFICE,
             n_classes=31,
             classes=OFFICE31_CLASSES,
-            counts=_totals(_OFFICE_COUNTS),
-            class_counts=_OFFICE_COUNTS,
+            counts=_totals(OFFICE_COUNTS),
+            class_counts=OFFICE_COUNTS,
             n_groups=6,
             origin="the project page of Saenko et al., 'Adapting Visual Category Models'",
         ),
@@ -203,9 +169,9 @@ BENCHMARKS: dict[str, Benchmark] = {
             domains=_OFFICE,
             n_classes=31,
             classes=OFFICE31_CLASSES,
-            counts=_totals(_OFFICE_COUNTS),
-            class_counts=_OFFICE_COUNTS,
-            target_classes=tuple(OFFICE31_CLASSES.index(name) for name in _SHARED_WITH_CALTECH),
+            counts=_totals(OFFICE_COUNTS),
+            class_counts=OFFICE_COUNTS,
+            target_classes=tuple(OFFICE31_CLASSES.index(name) for name in SHARED_WITH_CALTECH),
             target_counts={"A": 958, "W": 295, "D": 157},
             n_groups=6,
             alpha=0.2,
@@ -234,8 +200,8 @@ BENCHMARKS: dict[str, Benchmark] = {
             domains={"S": ("train",), "R": ("validation",)},
             n_classes=12,
             classes=VISDA_CLASSES,
-            counts=_totals(_VISDA_COUNTS),
-            class_counts=_VISDA_COUNTS,
+            counts=_totals(VISDA_COUNTS),
+            class_counts=VISDA_COUNTS,
             pairs=(("S", "R"),),
             n_groups=4,
             alpha=0.2,
@@ -248,8 +214,8 @@ BENCHMARKS: dict[str, Benchmark] = {
             title="Office-Caltech10 (Gong et al., CVPR 2012); not Office-31",
             domains=_OFFICE_CALTECH,
             n_classes=10,
-            counts=_totals(_OFFICE_CALTECH_COUNTS),
-            class_counts=_OFFICE_CALTECH_COUNTS,
+            counts=_totals(OFFICE_CALTECH_COUNTS),
+            class_counts=OFFICE_CALTECH_COUNTS,
             n_groups=2,
             origin="Gong et al., 'Geodesic Flow Kernel'; Office-31 and Caltech-256 hold the images",
         ),
@@ -258,10 +224,10 @@ BENCHMARKS: dict[str, Benchmark] = {
             title="Office-Caltech10, target restricted to its first five classes; not Office-31",
             domains=_OFFICE_CALTECH,
             n_classes=10,
-            counts=_totals(_OFFICE_CALTECH_COUNTS),
-            class_counts=_OFFICE_CALTECH_COUNTS,
+            counts=_totals(OFFICE_CALTECH_COUNTS),
+            class_counts=OFFICE_CALTECH_COUNTS,
             target_classes=tuple(range(5)),
-            target_counts=_totals(_OFFICE_CALTECH_COUNTS, 5),
+            target_counts=_totals(OFFICE_CALTECH_COUNTS, 5),
             n_groups=2,
             alpha=0.2,
             beta=10.0,
@@ -274,8 +240,8 @@ BENCHMARKS: dict[str, Benchmark] = {
             domains={"M": ("mnist",), "U": ("usps",), "S": ("svhn",)},
             n_classes=10,
             classes=tuple("0123456789"),
-            counts=_totals(_DIGITS_COUNTS),
-            class_counts=_DIGITS_COUNTS,
+            counts=_totals(DIGITS_COUNTS),
+            class_counts=DIGITS_COUNTS,
             pairs=(("M", "U"), ("U", "M"), ("S", "M")),
             n_groups=2,
             backbone="cnn",
@@ -293,8 +259,8 @@ BENCHMARKS: dict[str, Benchmark] = {
             },
             n_classes=7,
             classes=PACS_CLASSES,
-            counts=_totals(_PACS_COUNTS),
-            class_counts=_PACS_COUNTS,
+            counts=_totals(PACS_COUNTS),
+            class_counts=PACS_COUNTS,
             n_groups=2,
             origin="the project page of Li et al., 'Deeper, Broader and Artier'",
         ),
