@@ -2,10 +2,11 @@
 
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
-from faults.rig import Rig, workers_of
+from faults.rig import ONE_AT_A_TIME, Rig, workers_of
 from mlflow import MlflowClient
 
 SMALL = ["--task", "glyph31/W2D", "--steps", "6", "--evaluate-every", "2", "--batch-size", "4"]
@@ -14,7 +15,7 @@ SMALL = ["--task", "glyph31/W2D", "--steps", "6", "--evaluate-every", "2", "--ba
 def test_searches_at_once_on_one_storage_and_one_database(tmp_path: Path, cache: Path) -> None:
     """Three that begin in the same moment, two of them under one name; nothing is there yet."""
     rig = Rig(tmp_path, cache)
-    options = [*SMALL, "--trials", "1", "--cpus-per-trial", "1"]
+    options = [*SMALL, "--trials", "1", *ONE_AT_A_TIME]
     started = [rig.start(*options, "--name", name) for name in ("same", "same", "other")]
     said = [process.communicate()[0] for process in started]
     first, second, third = (process.returncode for process in started)
@@ -35,9 +36,12 @@ def test_searches_at_once_on_one_storage_and_one_database(tmp_path: Path, cache:
     assert str(champion.version) == str(best.version)
 
 
-def test_a_worker_killed_in_the_last_trial_costs_nothing(tmp_path: Path, cache: Path) -> None:
+def test_a_worker_killed_in_the_last_trial_costs_nothing(
+    tmp_path: Path, cache: Path, empty_store: Path
+) -> None:
     rig = Rig(tmp_path, cache)
-    options = ["--trials", "1", "--cpus-per-trial", str(os.cpu_count()), "--name", "s"]
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    options = ["--trials", "1", *ONE_AT_A_TIME, "--name", "s"]
     process = rig.start(*SMALL, *options)
     killed: list[int] = []
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.rig import ONE_AT_A_TIME
 from test_serving import free_port
 
 from gsda.validators import DEFAULT_METRIC
@@ -58,7 +59,7 @@ def site(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("site")
     shutil.copy(empty_store, folder / "mlflow.db")
     search = [sys.executable, str(ROOT / "tune/search.py"), "--task", "W2D", "--trials", "2"]
-    short = ["--steps", "6", "--evaluate-every", "3", "--seed", "1"]
+    short = ["--steps", "6", "--evaluate-every", "3", "--seed", "1", *ONE_AT_A_TIME]
     done = subprocess.run([*search, *short], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"experiments/(\d+)/", done.stdout)

@@ -1,9 +1,10 @@
 """`--method NAME`: any method is searched by the same search, and has names of its own."""
 
-import os
+import shutil
 from pathlib import Path
 
 import pytest
+from faults.rig import ONE_AT_A_TIME
 from mlflow.exceptions import MlflowException
 from test_search import SCRIPT, SMALL, Place
 
@@ -85,16 +86,18 @@ def test_source_only_is_its_own_reference(cache: Path) -> None:
     assert told["base"] == told["references"][SOURCE_ONLY]
 
 
-def test_a_search_by_another_method(tmp_path: Path) -> None:
+def test_a_search_by_another_method(tmp_path: Path, cache: Path, empty_store: Path) -> None:
     """Its name, its trials, its model: nothing of it stands where GSDA's would."""
-    place = Place(tmp_path, Path(os.environ["GSDA_CACHE"]))
-    status, out, err = place.run(SCRIPT, *SMALL, "--method", "dann", "--trials", "1", "--promote")
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    place = Place(tmp_path, cache)
+    begin = [*SMALL, "--method", "dann", "--trials", "1", "--promote", *ONE_AT_A_TIME]
+    status, out, err = place.run(SCRIPT, *begin)
     assert (status, err) == (0, "")
     assert "Search glyph31-W2D-dann-001: glyph31/W2D" in out
     assert "searching lambda_max, lr of DANN by val/" in out
     assert "Model dann-glyph31-W2D: version 1 is the champion." in out
     status, out, err = place.run(
-        SCRIPT, "--task", "W2D", "--method", "dann", "--resume", "--trials", "2"
+        SCRIPT, "--task", "W2D", "--method", "dann", "--resume", "--trials", "2", *ONE_AT_A_TIME
     )
     assert (status, err) == (0, "")
     journal = tmp_path / "searches" / "glyph31-W2D-dann-001" / "journal.log"
