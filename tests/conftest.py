@@ -14,6 +14,7 @@ import pytest
 import torch
 from processes import (  # noqa: F401
     pytest_cmdline_main,
+    pytest_collection_finish,
     pytest_collection_modifyitems,
     pytest_xdist_make_scheduler,
 )

@@ -216,6 +216,7 @@ def pictures(root: Path) -> None:
         Image.fromarray(pixels).save(folder / f"{place}.png")
 
 
+@pytest.mark.usefixtures("ray_here")
 def test_a_real_search(
     real_data: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

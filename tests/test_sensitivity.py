@@ -88,6 +88,7 @@ def test_a_picture_has_every_axis(tmp_path: Path) -> None:
     assert widths[ALPHA_BETA] > widths[N_GROUPS] == widths[TAU] > 500
 
 
+@pytest.mark.usefixtures("ray_here")
 def test_the_program_from_cells_to_pictures(tmp_path: Path, store: str, capsys: Capture) -> None:
     command = ["glyph31", "--task", "W2D", "--what", "tau", "--tau", "0.3"]
     command += ["--steps", "2", "--evaluate-every", "2", "--batch-size", "4"]
