@@ -407,6 +407,12 @@ def test_beta_means_nothing_to_a_single_level(level: str) -> None:
     assert differing(snapshot(with_beta.D), snapshot(without.D)) == set()
 
 
+@pytest.fixture(scope="module")
+def usual() -> dict[str, Tensor]:
+    """The weights that training without any change leaves."""
+    return snapshot(train(CONFIG, BATCHES).network)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -424,8 +430,7 @@ def test_beta_means_nothing_to_a_single_level(level: str) -> None:
     ],
     ids=str,
 )
-def test_every_setting_tells(change: dict[str, Any]) -> None:
-    usual = snapshot(train(CONFIG, BATCHES).network)
+def test_every_setting_tells(change: dict[str, Any], usual: dict[str, Tensor]) -> None:
     changed = snapshot(train(replace(CONFIG, **change), BATCHES).network)
     gap = max(float((usual[name] - changed[name]).abs().max()) for name in usual)
     assert gap > 1e-6
