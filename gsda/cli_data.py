@@ -13,7 +13,7 @@ MISSING = 1
 
 
 def add_data_commands(commands: Any) -> None:
-    """Add `data list`, `data check` and `data prepare` to a parser's commands."""
+    """Add `data list`, `check`, `prepare` and `draw` to a parser's commands."""
     data = commands.add_parser("data", help="benchmarks, checks, and preparing images ahead")
     actions = data.add_subparsers(title="actions", required=True)
     listing = actions.add_parser("list", help="the benchmarks, their tasks, and where to get them")
@@ -23,6 +23,11 @@ def add_data_commands(commands: Any) -> None:
     check.add_argument("--dataset", required=True, help="a name that `data list` prints")
     check.set_defaults(run=_check)
     _add_prepare(actions)
+    draw = actions.add_parser("draw", help="write the built-in letters as PNG files")
+    draw.add_argument("folder", metavar="DIR", type=Path, help="gets DIR/<domain>/<class>/*.png")
+    draw.add_argument("--dataset", default="glyph31", help="glyph31 (default), or glyph31-hard")
+    draw.add_argument("--domain", nargs="+", help="such as D; default: all")
+    draw.set_defaults(run=_draw)
 
 
 def _add_prepare(actions: Any) -> None:
@@ -96,6 +101,15 @@ def _reported(finding: Any) -> Iterator[str]:
 
 def _counted(name: str, n: int, expected: Any) -> str:
     return f"{name} {n}" if expected.get(name, n) == n else f"{name} {n} of {expected[name]}"
+
+
+def _draw(options: Any) -> int:
+    from gsda.data.letters import write_letters
+
+    for domain in options.domain or _benchmark(options.dataset).domains:
+        count = write_letters(options.folder, options.dataset, domain)
+        print(f"{options.dataset}/{domain}: {count} images in {options.folder / domain}")
+    return 0
 
 
 def _prepare(options: Any) -> int:
