@@ -93,15 +93,18 @@ class Standing:
     def seconds_left(self, history: History, now: float) -> float | None:
         """Time left of the stage, by the steps that were done in it since it was entered.
 
-        Counted down from the last event: steps are told of in reports, not one by one. None until
-        as many are done as a trial has: before that, it is the start of workers that is measured.
+        Counted down from the last event, since steps are told of in reports, not one by one; but by
+        no more than what was running can have done untold, or the last trial had 0 s left for half
+        of its steps. None until as many are done as a trial has: before that, it is the start of
+        workers that is measured.
         """
         _, done, asked = stages.progress(history)
         fresh, todo = done - self._before, asked - done
         if self.state != RUNNING or fresh < _steps(history) or todo <= 0:
             return None
-        left = (self._seen - self._began) * todo / fresh
-        return max(0.0, left - (now - self._seen))
+        pace = (self._seen - self._began) / fresh
+        untold = len(self.running) * _untold(history)
+        return max(0.0, pace * todo - min(now - self._seen, pace * untold))
 
     def to_dict(self, history: History, now: float) -> dict[str, Any]:
         """All of it in plain values, for `--json`."""
@@ -164,3 +167,10 @@ def _steps(history: History) -> int:
     """Of a trial of the stage at hand: those of the one that was asked for last."""
     last = max(history.trials, default=None)
     return int(history.spec["base"]["steps"]) if last is None else history.trials[last].steps
+
+
+def _untold(history: History) -> int:
+    """Steps that such a trial does between two reports."""
+    last = max(history.trials, default=None)
+    config = history.spec["base"] if last is None else history.trials[last].config
+    return int(config["evaluate_every"])
