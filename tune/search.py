@@ -239,13 +239,13 @@ def _add_search(group: Any) -> None:
         metavar="N",
         help="train the best settings again, with N seeds in all; the best mean wins",
     )
+    group.add_argument("--top", type=int, metavar="K", help=f"how many of them ({DEFAULT_TOP})")
     group.add_argument(
         "--refit",
         action="store_true",
         default=None,
         help="train the winner once more, on all of the source (with --holdout)",
     )
-    group.add_argument("--top", type=int, metavar="K", help=f"how many of them ({DEFAULT_TOP})")
 
 
 def _add_training(group: Any) -> None:
