@@ -6,16 +6,26 @@ before. `-n 0` runs all in one process, `-n N` in as many as are asked for.
 
 import gc
 import os
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-# Files that start Ray. They run one after another: each has the two cores that Ray counts on.
-RAY = (
-    "test_search test_seal test_faults test_tables test_search_methods test_preflight test_tuned "
-    "test_pages test_sensitivity test_finetuning test_raywatch"
-).split()
+# What a test starts Ray by: a rig or a place of its own, the command, or the fixture.
+_STARTS = re.compile(
+    r"\b(Rig|Machines|Place)\(|\bconnected\(None\)|\bray_here\b|str\(ROOT / \"tune/search\.py\"\)"
+)
+
+
+@cache
+def starts_ray(file: Path) -> bool:
+    """Whether a file's tests do.
+
+    Such files run one after another: each has the two cores that Ray counts on.
+    """
+    return _STARTS.search(file.read_text(encoding="utf-8")) is not None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -30,13 +40,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         option.numprocesses = 2
 
 
-def rank(path: Path) -> bool:
-    """Ray's files come first: together they take the longest."""
-    return path.stem not in RAY
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: rank(item.path))
+    """Ray's files come first: together they take the longest."""
+    items.sort(key=lambda item: not starts_ray(item.path))
 
 
 def pytest_collection_finish() -> None:
@@ -53,7 +59,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return file if rank(Path(file)) else "those that start Ray"
+            return "those that start Ray" if starts_ray(config.rootpath / file) else file
 
     config.option.loadscopereorder = False  # which would begin with the most tests, not the longest
     return ByFile(config, log)

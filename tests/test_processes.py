@@ -1,29 +1,32 @@
 """How the tests are shared out among processes."""
 
-import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from processes import RAY, pytest_cmdline_main, pytest_collection_modifyitems
+from processes import pytest_cmdline_main, pytest_collection_modifyitems, starts_ray
 
 HERE = Path(__file__).parent
-# What a test starts Ray by: a rig or a place of its own, a command, or the fixture.
-STARTS = re.compile(
-    r"\b(Rig|Machines|Place)\(|\bconnected\(None\)|\"ray_here\"|str\(ROOT / \"tune/search\.py\"\)"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("search seal faults tables search_methods preflight tuned pages sensitivity", True),
+        ("finetuning raywatch", True),
+        ("losses docs cluster registry processes", False),
+    ],
 )
-
-
-def test_all_files_that_start_ray_are_named() -> None:
-    found = {p.stem for p in HERE.glob("test_*.py") if STARTS.search(p.read_text("utf-8"))}
-    assert found - {Path(__file__).stem} == set(RAY)
+def test_files_that_start_ray_are_known(names: str, expected: bool) -> None:
+    for name in names.split():
+        assert starts_ray(HERE / f"test_{name}.py") == expected, name
 
 
 def test_they_come_first_and_all_else_stays_in_order() -> None:
-    paths = [HERE / f"{name}.py" for name in ("test_a", RAY[1], "test_b", RAY[0], "test_a")]
-    items = [SimpleNamespace(path=path, number=n) for n, path in enumerate(paths)]
+    names = ("losses", "seal", "docs", "search", "losses")
+    items = [SimpleNamespace(path=HERE / f"test_{name}.py", at=n) for n, name in enumerate(names)]
     pytest_collection_modifyitems(items)  # type: ignore[arg-type]
-    assert [item.number for item in items] == [1, 3, 0, 2, 4]
+    assert [item.at for item in items] == [1, 3, 0, 2, 4]
 
 
 @pytest.mark.parametrize(
