@@ -7,7 +7,7 @@ from typing import Any
 from gsda.config import Config, ladder, source_only
 from gsda.errors import BadInput
 from gsda.methods import METHODS
-from gsda.tasks import BENCHMARKS
+from gsda.naming import find_benchmark
 from tune.sweep import Cell
 
 SOURCE_ONLY, PENALTY = "source-only", "+ Grad Penalty"
@@ -51,8 +51,12 @@ ROWS: dict[str, Callable[[Config], Rows]] = {
 
 
 def default_rows(dataset: str) -> list[str]:
-    """The lists of rows that the paper has for a dataset, or would have."""
-    return ["partial"] if BENCHMARKS[dataset].target_classes else ["ablation", "methods"]
+    """The lists of rows that the paper has for a dataset, or would have.
+
+    Raises:
+        BadInput: an unknown dataset.
+    """
+    return ["partial"] if find_benchmark(dataset).target_classes else ["ablation", "methods"]
 
 
 def choose_rows(
@@ -88,6 +92,8 @@ def choose_rows(
             for title, config in rows.items()
             if title in tuned
         }
+    if not rows:
+        raise BadInput("No row is left: none of --only has a setting in --tuned.")
     return rows
 
 

@@ -1,5 +1,6 @@
 """Pictures of curves: a line for each task, its spread over seeds, the paper's setting marked."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,8 @@ def draw_axes(path: Path, dataset: str, panels: Sequence[Panel], results: Sequen
     seeds = len({result.seed for result in results})
     what = "line: mean, band: smallest to largest" if seeds > 1 else "one seed"
     figure.suptitle(
-        f"{dataset}: {NAMES[panels[0].field]} around the paper's setting (dashed)\n"
+        f"{dataset}:{' ' if n > 1 else chr(10)}"  # a narrow picture has no room for one line
+        f"{NAMES[panels[0].field]} around the paper's setting (dashed)\n"
         f"{seeds} seed{'s' * (seeds > 1)}; {what}",
         fontsize=11,
     )
@@ -81,9 +83,12 @@ def _draw_line(
     points = []
     for value, config in panel.settings.items():
         title = describe(config)
-        found = [scale * r.metrics[metric] for r in results if r.row == title]
+        mine = [r for r in results if r.row == title]
+        found = [scale * r.metrics[metric] for r in mine if metric in r.metrics]
         if found:
             points.append((value, statistics.fmean(found), min(found), max(found)))
+        elif mine:  # recorded by an earlier version, without today's score: a gap
+            points.append((value, *3 * (math.nan,)))
     if not points:
         return
     x, middle, low, high = zip(*points, strict=True)

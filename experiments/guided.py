@@ -246,7 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.data is not None:
             check_root(options.data)
         for text in options.tasks:
-            if SUITES[Task.parse(text).dataset].folder and options.data is None:
+            if (dataset := Task.parse(text).dataset) not in SUITES:
+                raise BadInput(f"{text} is not of the study: choose from {', '.join(SUITES)}.")
+            if SUITES[dataset].folder and options.data is None:
                 raise BadInput(f"{text} needs --data: a folder with office-caltech10 and weights.")
         lines = list(render(options))
     except BadInput as error:

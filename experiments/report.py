@@ -66,7 +66,7 @@ def run(options: Any, command: str) -> int:
     tasks = resolve_tasks(options.task, settings)
 
     def rows(task: Task, base: Config, _: int) -> Rows:
-        return pick_rows(options.rows, base)
+        return pick_rows(options.rows, base, options.evaluate_every)
 
     from experiments.filling import fill
 
@@ -83,8 +83,11 @@ def run(options: Any, command: str) -> int:
     return DONE
 
 
-def pick_rows(titles: Sequence[str], base: Config) -> Rows:
+def pick_rows(titles: Sequence[str], base: Config, every: int | None = None) -> Rows:
     """The rows in the order in which they were named, evaluated often enough for a curve.
+
+    Args:
+        every: steps between evaluations, where the user says so.
 
     Raises:
         BadInput: an unknown title.
@@ -94,7 +97,7 @@ def pick_rows(titles: Sequence[str], base: Config) -> Rows:
     for title in titles:
         if title not in known:
             raise BadInput(f"There is no row {title!r}: choose from {', '.join(known)}.")
-    every = max(1, base.steps // EVALUATIONS)
+    every = every or max(1, base.steps // EVALUATIONS)
     return {title: replace(known[title], evaluate_every=every) for title in titles}
 
 

@@ -27,8 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from experiments.selection_cells import SUITES, run_all
 
         suites = [name for name in options.datasets if options.data or not SUITES[name].folder]
-        for name in set(options.datasets) - set(suites):
-            print(f"Left out, as it needs --data: {name}", file=sys.stderr)
+        for name in options.datasets:
+            if name not in suites:
+                print(f"Left out, as it needs --data: {name}", file=sys.stderr)
+        if not suites:
+            raise BadInput("Nothing is left to study: name the folder of the images with --data.")
         work, data = options.work, options.data
         if not options.only_analyse:
             run_all(work, data, options.settings, options.processes, suites, _tell)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from gsda.backbones import find_backbone
-from gsda.config import Config, source_only
+from gsda.config import Config, completed, source_only
 from gsda.data.domain import Pair
 from gsda.data.load import DataSpec, default_cache, load_domains
 from gsda.errors import NonFinite
@@ -137,8 +137,7 @@ def _smaller(name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 def run_cell(work: Path, suite_name: str, task: Task, number: int, data: Path | None) -> None:
     """Train one setting on one task, keeping its outputs and accuracies of each rung."""
-    told = accuracy_path(work, task, number)
-    if told.exists():
+    if is_recorded(work, suite_name, task, number, data):
         return
     torch.set_num_threads(1)
     pair, oracle = load(suite_name, task, data)
@@ -157,8 +156,20 @@ def run_cell(work: Path, suite_name: str, task: Task, number: int, data: Path | 
     except NonFinite:
         pass  # the run is lost from here on; a search could not choose it either
     record = {"config": config.to_dict(), "scores": scores, "finished": run.finished}
+    told = accuracy_path(work, task, number)
     told.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(told, json.dumps(record).encode())
+
+
+def is_recorded(work: Path, suite_name: str, task: Task, number: int, data: Path | None) -> bool:
+    """Whether this very setting was run; one of an earlier range or suite is run anew."""
+    told = accuracy_path(work, task, number)
+    if not told.exists():
+        return False
+    known = completed(json.loads(told.read_text(encoding="utf-8"))["config"])
+    n_classes = BENCHMARKS[task.dataset].n_classes
+    wanted = configure(SUITES[suite_name], task, number, n_classes, data).to_dict()
+    return known | {"weights": None} == wanted | {"weights": None}  # their folder may have moved
 
 
 def accuracy_path(work: Path, task: Task, number: int) -> Path:
@@ -193,7 +204,7 @@ def run_all(
     tell: Callable[[str], None],
 ) -> None:
     """Run the cells that are not there yet."""
-    todo = [cell for cell in cells(suites, settings) if not accuracy_path(work, *cell[1:]).exists()]
+    todo = [cell for cell in cells(suites, settings) if not is_recorded(work, *cell, data)]
     with ProcessPoolExecutor(processes) as pool:
         jobs = [pool.submit(run_cell, work, *cell, data) for cell in todo]
         for done, (job, cell) in enumerate(zip(jobs, todo, strict=True), start=1):

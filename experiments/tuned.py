@@ -23,7 +23,7 @@ from gsda.methods import METHODS, find_entry
 from gsda.tasks import Task
 from tune.choice import candidates
 from tune.history import SOURCE_ONLY, History, Trial
-from tune.settings import BAD_USE, DONE, INTERRUPTED, OWED, Settings, resolve_tasks
+from tune.settings import BAD_USE, DONE, INTERRUPTED, Settings, resolve_tasks
 from tune.shelf import JOURNAL, method_of
 
 ACCURACY = "oracle/target_accuracy"
@@ -57,7 +57,10 @@ def run(options: Any) -> int:
         BadInput: whatever is wrong with options, data or machines.
     """
     settings = read_settings(options, trials=options.trials, metric=options.metric)
-    (task,) = resolve_tasks([options.on], settings)
+    tasks = resolve_tasks([options.on], settings)
+    if len(tasks) != 1:
+        raise BadInput(f"--on {options.on} is {len(tasks)} tasks: name one, such as {tasks[0]}.")
+    (task,) = tasks
     frozen = settings.overrides.get("features") == "frozen"
     names = options.methods or [n for n, e in METHODS.items() if frozen or not e.frozen_only]
     for name in names:
@@ -71,7 +74,7 @@ def run(options: Any) -> int:
     with connected(settings.address):
         for name, one in orders.items():
             found = search_one(task, one, Console(stream=sys.stderr))
-            if found.status not in (DONE, OWED):
+            if found.status == INTERRUPTED:
                 print(f"Stopped at {name}; the same command goes on.", file=sys.stderr)
                 return INTERRUPTED
             histories[name] = found.history

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gsda.errors import BadInput
+from gsda.naming import find_benchmark
 from gsda.tasks import BENCHMARKS, Benchmark, Task, own_task
 
 MISSING = 1
@@ -50,7 +51,9 @@ def _list(_: Any) -> int:
 
 def _described(benchmark: Benchmark) -> Iterator[str]:
     yield f"{benchmark.name}: {benchmark.title}"
-    counts = (f"{domain} {benchmark.counts[domain]}" for domain in benchmark.domains)
+    counts = (
+        f"{domain} {benchmark.counts.get(domain, '')}".strip() for domain in benchmark.domains
+    )
     yield f"  domains  {', '.join(counts)}; {benchmark.n_classes} classes"
     if benchmark.target_classes:
         counts = (f"{domain} {n}" for domain, n in benchmark.target_counts.items())
@@ -61,16 +64,10 @@ def _described(benchmark: Benchmark) -> Iterator[str]:
     yield f"  data     {benchmark.origin}"
 
 
-def _benchmark(name: str) -> Benchmark:
-    if name not in BENCHMARKS:
-        raise BadInput(f"Unknown dataset {name!r}: choose one of {', '.join(BENCHMARKS)}.")
-    return BENCHMARKS[name]
-
-
 def _check(options: Any) -> int:
     from gsda.data.check import check
 
-    benchmark = _benchmark(options.dataset)
+    benchmark = find_benchmark(options.dataset)
     if benchmark.built_in:
         raise BadInput(f"{benchmark.name} is built in: there is nothing to check.")
     findings = check(benchmark, options.folder)
@@ -106,7 +103,7 @@ def _counted(name: str, n: int, expected: Any) -> str:
 def _draw(options: Any) -> int:
     from gsda.data.letters import write_letters
 
-    for domain in options.domain or _benchmark(options.dataset).domains:
+    for domain in options.domain or find_benchmark(options.dataset).domains:
         count = write_letters(options.folder, options.dataset, domain)
         print(f"{options.dataset}/{domain}: {count} images in {options.folder / domain}")
     return 0
@@ -139,7 +136,7 @@ def _tasks(options: Any) -> list[Task]:
         raise BadInput("No data is named: give --dataset, or --source and --target of own data.")
     if options.task:
         return [Task.parse(f"{options.dataset}/{pair}") for pair in options.task]
-    return _benchmark(options.dataset).tasks()
+    return find_benchmark(options.dataset).tasks()
 
 
 def _tell(done: int, total: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gsda.console import Bar
 from gsda.errors import BadInput
+from gsda.files import is_there
 from gsda.tracking import check_database, choose_tracking_uri
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _check_common(options: Any) -> None:
         raise BadInput(f"--batch-size is {batch}, but must be at least 1.")
     if options.model.startswith("models:/"):
         check_database(choose_tracking_uri(options.tracking_uri))
-    elif not Path(options.model, "manifest.json").is_file():
+    elif not is_there(Path(options.model, "manifest.json")):
         raise BadInput(
             f"{options.model} is no model: it needs manifest.json, as a search, `gsda train` or "
             "`gsda export` leaves it; a registered one is models:/NAME@champion."
@@ -114,7 +115,7 @@ def _check_common(options: Any) -> None:
 
 def _check_paths(paths: list[Path]) -> None:
     for path in paths:
-        if not path.exists():
+        if not is_there(path):
             raise BadInput(f"{path} does not exist: name an image file or a folder of them.")
 
 

@@ -94,12 +94,17 @@ def _train(options: Any) -> int:
         with kept_signals():
             trained = _run(options, output, task, changes, watcher)
     except NonFinite as error:
-        print(f"gsda: This setting cannot be trained ({error}): lower --lr.", file=sys.stderr)
+        print(
+            f"gsda: This setting cannot be trained ({error}): lower --lr, and name another "
+            f"--output than {output}, which keeps what came before.",
+            file=sys.stderr,
+        )
         return FAILED
     except KeyboardInterrupt:
-        return _tell_interrupted(output, (output / "run.json").exists())
+        lost = "Stopped at once: what came after the last checkpoint, minutes at most, is lost."
+        return _tell_interrupted(output, lost if (output / "run.json").exists() else None)
     if trained.model is None:
-        return _tell_interrupted(output, True)
+        return _tell_interrupted(output, "Stopped; nothing is lost.")
     _tell_done(trained, output)
     return DONE
 
@@ -124,12 +129,12 @@ def _run(
     )
 
 
-def _tell_interrupted(output: Path, begun: bool) -> int:
-    if not begun:
+def _tell_interrupted(output: Path, what: str | None) -> int:
+    if what is None:
         print("\nStopped before anything was begun.", file=sys.stderr)
         return INTERRUPTED
     command = shlex.join(["python", "-m", "gsda", "train", "--resume", "--output", str(output)])
-    print(f"Stopped; nothing is lost. Go on with:\n  {command}", file=sys.stderr)
+    print(f"{what} Go on with:\n  {command}", file=sys.stderr)
     return INTERRUPTED
 
 

@@ -6,18 +6,21 @@ nothing that selects may.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gsda.bundle import Predictor
 from gsda.console import align
 from gsda.data.domain import Domain, Int64
-from gsda.data.folders import check_root, scan
+from gsda.data.folders import check_root, scan_folder
 from gsda.data.load import DataSpec, Progress, load_domains, prepare
 from gsda.errors import BadInput
 from gsda.oracle import Oracle
 from gsda.tasks import BENCHMARKS, Benchmark, Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def labelled_folder(
     """
     check_root(folder)
     folder = folder.resolve()
-    listing = scan(folder.parent, folder.name, (folder.name,), predictor.classes, missing_ok=True)
+    listing = scan_folder(folder, folder.name, predictor.classes, missing_ok=True)
     return prepare(listing, predictor.size, cache, skip_bad, progress)
 
 
@@ -188,14 +191,27 @@ def draw(evaluation: Evaluation, path: Path, title: str) -> None:
     Raises:
         BadInput: the file cannot be written.
     """
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    with rc_context({"text.parse_math": False}):  # names may hold dollars
+        figure = Figure(layout="constrained")
+        FigureCanvasAgg(figure)
+        _draw_confusion(figure, evaluation, title)
+        try:
+            figure.savefig(path, dpi=120)
+        except (OSError, ValueError) as error:
+            raise BadInput(
+                f"{path} cannot be drawn ({error}): choose another --picture."
+            ) from error
+
+
+def _draw_confusion(figure: "Figure", evaluation: Evaluation, title: str) -> None:
     counts = evaluation.confusion
     r = len(counts)
     side = min(max(4.5, 0.3 * r + 2.5), 24.0)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure.set_size_inches(side + 1, side)
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -212,13 +228,7 @@ def draw(evaluation: Evaluation, path: Path, title: str) -> None:
             text = str(counts[row, column])
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size - 1)
     figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.8)
-    try:
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path} cannot be drawn ({error}): choose another --picture.") from error
 
 
 def _short(name: str) -> str:
-    # Matplotlib would take dollars for mathematics.
-    name = name.replace("$", r"\$")
     return name if len(name) <= 24 else f"{name[:23]}…"

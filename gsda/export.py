@@ -95,6 +95,8 @@ def export(predictor: Predictor, output: Path, form: str, images: UInt8) -> Expo
             )
         fresh.chmod(0o755)
         fresh.rename(output)
+    except OSError as error:
+        raise BadInput(f"{output} cannot be written ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return Exported(output / name, len(images), difference)

@@ -18,6 +18,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def is_there(path: Path) -> bool:
+    """Whether anything is at `path` that can be seen; never an error, however odd the path."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def sync_folder(folder: Path) -> None:
     """A renamed file is safe once its folder is on the disk, too."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from gsda.errors import BadInput
-from gsda.tasks import BENCHMARKS, Task, own_task
+from gsda.tasks import BENCHMARKS, Benchmark, Task, own_task
 
 BUILT_IN_DATASET, FOLDER_DATASET = "glyph31", "office31"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -48,6 +48,17 @@ def known_dataset(dataset: str | None, data: Path | None) -> str:
     if name not in BENCHMARKS and (data is None or not NAME.fullmatch(name)):
         raise BadInput(f"Unknown dataset {name!r}: choose one of {', '.join(BENCHMARKS)}.")
     return name
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The benchmark of that name.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if name not in BENCHMARKS:
+        raise BadInput(f"Unknown dataset {name!r}: choose one of {', '.join(BENCHMARKS)}.")
+    return BENCHMARKS[name]
 
 
 def resolve_own(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,17 @@ from gsda.data.decoding import decode, read_ahead
 from gsda.data.domain import UInt8
 from gsda.data.load import Progress
 from gsda.errors import BadInput
-from gsda.tracking import check_database, choose_tracking_uri, hide_password
+from gsda.tracking import SQLITE, check_database, choose_tracking_uri, hide_password
+
+# What MLflow reads when it is imported: quiet, private, and no minutes for a server that is away.
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_CONFIGURE_LOGGING": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+_NO_SUCH = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 SCHEMA = pa.schema([("file", pa.string()), ("class", pa.string()), ("confidence", pa.float32())])
 
@@ -33,23 +44,38 @@ def find_model(address: str, tracking_uri: str | None = None) -> Predictor:
     """
     if not address.startswith("models:/"):
         return load_bundle(Path(address))
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     uri = choose_tracking_uri(tracking_uri)
     check_database(uri)
+    if uri.startswith(SQLITE):  # its files are on this machine
+        return _load_registered(address, uri, None)
+    with TemporaryDirectory(prefix="gsda-model-") as folder:
+        return _load_registered(address, uri, folder)
+
+
+def _load_registered(address: str, uri: str, folder: str | None) -> Predictor:
+    """A model of the registry at `uri`, copied to `folder` if that is given."""
     import mlflow
+    from mlflow.exceptions import MlflowException
 
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
+    where = hide_password(uri)
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(address))
+        found = Path(mlflow.artifacts.download_artifacts(address, dst_path=folder))
     except Exception as error:
+        if isinstance(error, MlflowException) and error.error_code in _NO_SUCH:
+            raise BadInput(
+                f"There is no model {address} at {where}: check its name, "
+                "or name the place with --tracking-uri."
+            ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(
-            f"There is no model {address} at {hide_password(uri)}: check its name, "
-            "or name the place with --tracking-uri."
+            f"{where} does not give the model {address} ({hide_password(reason)[:200]}): "
+            "see that it runs, or name another place with --tracking-uri."
         ) from error
-    manifests = sorted(folder.glob(f"artifacts/*/{MANIFEST}"))
+    manifests = sorted(found.glob(f"artifacts/*/{MANIFEST}"))
     if not manifests:
         raise BadInput(f"{address} was not made by a GSDA search: it holds no {MANIFEST}.")
     return load_bundle(manifests[0].parent)

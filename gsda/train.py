@@ -7,6 +7,7 @@ checkpoint; the metrics are what it remembers.
 
 import fcntl
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ DESCRIPTION, METRICS, CHECKPOINTS, MODEL = "run.json", "metrics.jsonl", "checkpo
 RULE = "none: one run, as it stood after its last step"
 # Iterations between two looks at the losses: on a GPU each look waits for the device.
 BLOCK, BLOCK_GPU = 1, 20
+SAVE_S = 300.0  # between checkpoints where evaluations are further apart
 
 Row = dict[str, float]
 
@@ -90,6 +92,7 @@ class Book:
     history: list[Row] = field(default_factory=list)
     sums: Row = field(default_factory=dict)
     n: int = 0
+    saved_at: float = field(default_factory=time.monotonic)
 
     def add(self, losses: Row, n: int) -> Row:
         """Take in the means of `n` iterations; returns the means since the last evaluation."""
@@ -106,8 +109,10 @@ class Book:
     def save(self, run: Run) -> None:
         """Make all of it safe; the metrics' file follows the checkpoint."""
         state = {"run": run.state_dict(), "history": self.history, "sums": self.sums, "n": self.n}
-        save_step(self.folder / CHECKPOINTS, run.step_count, state)
-        self.write_metrics()
+        with _writing(self.folder):
+            save_step(self.folder / CHECKPOINTS, run.step_count, state)
+            self.write_metrics()
+        self.saved_at = time.monotonic()
 
     def write_metrics(self) -> None:
         lines = "".join(json.dumps(row) + "\n" for row in self.history)
@@ -168,7 +173,8 @@ def train(
     }
     with _held(output):
         text = json.dumps(description, indent=2, ensure_ascii=False)
-        write_atomically(output / DESCRIPTION, text.encode())
+        with _writing(output):
+            write_atomically(output / DESCRIPTION, text.encode())
         return _go_on(run, Book(output), listener)
 
 
@@ -255,16 +261,20 @@ def _absolute(changes: dict[str, Any]) -> dict[str, Any]:
 def _check_said(
     output: Path, known: dict[str, Any], task: Task | str | None, changes: dict[str, Any]
 ) -> None:
-    """What is said again is as it was."""
+    """What is said again is as it was, in whatever order."""
     said: dict[str, Any] = {} if task is None else {"task": str(task)}
     begun = {"task": known["task"]} | completed(known["config"])
     for name, value in (said | changes).items():
-        plain = list(value) if isinstance(value, tuple) else value
-        if name not in begun or plain != begun[name]:
+        if name not in begun or _plain(value) != _plain(begun[name]):
             raise BadInput(
                 f"{name} is {value}, but the run in {output} was begun with {begun.get(name)}: "
                 f"leave {name} out to go on with it."
             )
+
+
+def _plain(value: Any) -> Any:
+    """The same for levels in another order."""
+    return sorted(value) if isinstance(value, (tuple, list)) else value
 
 
 def _moved(spec: DataSpec, data: Path | str | None, cache: Path | None) -> DataSpec:
@@ -318,6 +328,22 @@ def _held(output: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    """What is written to the run's folder; a full disk gets a sentence.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(
+            f"{output} cannot be written ({error.strerror or error}): make room or allow it, and "
+            "go on with --resume, from the last checkpoint."
+        ) from error
+
+
 def _go_on(run: Run, book: Book, listener: Listener) -> Trained:
     """Train to the end, or until told to stop."""
     listener.begun(run)
@@ -330,7 +356,8 @@ def _go_on(run: Run, book: Book, listener: Listener) -> Trained:
         book.save(run)
         return Trained(run.task, run.config, book.history, None)
     model = book.folder / MODEL
-    save_bundle(model, run.network, manifest_of(run, book.history[-1], {"rule": RULE}))
+    with _writing(book.folder):
+        save_bundle(model, run.network, manifest_of(run, book.history[-1], {"rule": RULE}))
     clear(book.folder / CHECKPOINTS)
     return Trained(run.task, run.config, book.history, model)
 
@@ -345,6 +372,8 @@ def _reach_rung(run: Run, book: Book, listener: Listener) -> bool:
     while run.step_count < rung:
         if listener.stop():
             return False
+        if time.monotonic() - book.saved_at > SAVE_S:
+            book.save(run)
         n = min(block - run.step_count % block, rung - run.step_count)
         listener.stepped(run.step_count + n, book.add(run.step(n), n))
     return True

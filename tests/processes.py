@@ -35,7 +35,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if not config.pluginmanager.hasplugin("xdist") or hasattr(config, "workerinput"):
         return
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    selected = any((option.keyword, option.markexpr, option.lf, option.usepdb))
+    selected = any((option.keyword, option.markexpr, getattr(option, "lf", False), option.usepdb))
     if option.numprocesses is None and whole and not selected and (os.cpu_count() or 1) > 1:
         option.numprocesses = 2
 

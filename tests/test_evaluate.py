@@ -14,7 +14,7 @@ from gsda.cli import main
 from gsda.data.decoding import decode
 from gsda.data.domain import Domain
 from gsda.errors import BadInput
-from gsda.evaluate import Evaluation, default_domain, find_domain
+from gsda.evaluate import Evaluation, default_domain, draw, find_domain
 from gsda.model import build_network
 from gsda.oracle import Oracle
 from gsda.predict import find_model
@@ -98,6 +98,21 @@ def test_table_and_picture(
         assert image.format == "PNG"
         assert min(image.size) > 400
         assert len(image.convert("RGB").getcolors(1 << 20) or []) > 100
+
+
+def test_a_list_beside_the_folder_is_not_its_list(
+    model: Path, labelled: Path, run: Callable[..., int], capsys: Capture
+) -> None:
+    (labelled.parent / "labelled.txt").write_text("elsewhere/mug/1.png 0\n", encoding="utf-8")
+    assert run(model, "--data", labelled) == 0
+    assert "of 14 images are classified right" in capsys.readouterr().out
+
+
+def test_dollars_in_the_title_of_the_picture(tmp_path: Path) -> None:
+    evaluation = Evaluation(("a$_{$", "b"), np.eye(2, dtype=np.int64))
+    draw(evaluation, tmp_path / "a.png", "photos of $_{$")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.format == "PNG"
 
 
 def test_counts_of_a_known_confusion(tmp_path: Path) -> None:

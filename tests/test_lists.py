@@ -44,6 +44,24 @@ def test_leading_parts_are_dropped(tmp_path: Path, prefix: str) -> None:
     assert [name for name, _ in listing.files] == ["left/a/1.jpg", "left/b/1.jpg"]
 
 
+def test_tabs_and_windows_line_ends(tmp_path: Path) -> None:
+    put(tmp_path, "left/a/1.jpg", "left/b b/1.jpg")
+    (tmp_path / "left.txt").write_bytes(b"left/a/1.jpg\t0\r\nleft/b b/1.jpg \t 1\r\n")
+    listing = scan(tmp_path, "left", ("left",), None)
+    assert listing.files == (("left/a/1.jpg", 0), ("left/b b/1.jpg", 1))
+
+
+def test_no_path_leads_out_of_the_folder(tmp_path: Path) -> None:
+    put(tmp_path, "secret/1.jpg", "data/left/a/1.jpg")
+    for line in ("../secret/1.jpg 0", f"{tmp_path}/secret/1.jpg 0"):
+        write(tmp_path / "data", "left.txt", line)
+        with pytest.raises(BadInput, match="not below"):
+            scan(tmp_path / "data", "left", ("left",), None)
+        write(tmp_path / "data", "left.txt", "left/a/1.jpg 0", line.replace(" 0", " 1"))
+        with pytest.raises(BadInput, match="leads out of"):
+            scan(tmp_path / "data", "left", ("left",), None)
+
+
 def test_numbers_in_another_order_mean_the_folders(tmp_path: Path) -> None:
     """TLL numbers Office-Home's classes from Drill on, not by the alphabet."""
     order = ["Drill", *(name for name in OFFICE_HOME_CLASSES if name != "Drill")]

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -221,6 +222,26 @@ def test_paths_that_are_not_there(model: Path, tmp_path: Path, capsys: Capture) 
 def test_a_model_that_is_not_there(tmp_path: Path, pictures: Path, capsys: Capture) -> None:
     assert main(["predict", str(tmp_path / "gone"), str(pictures)]) == 2
     assert "gone is no model: it needs manifest.json" in refusal(capsys)
+
+
+def test_a_name_that_no_disk_can_have(model: Path, pictures: Path, capsys: Capture) -> None:
+    assert main(["predict", "x" * 5000, str(pictures)]) == 2
+    assert "is no model: it needs manifest.json" in refusal(capsys)
+    assert main(["predict", str(model), "x" * 5000]) == 2
+    assert "does not exist" in refusal(capsys)
+
+
+def test_a_server_that_is_away_is_not_called_a_missing_model(
+    pictures: Path, capsys: Capture, restored_uri: Callable[[], None]
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        command = ["predict", "models:/a@champion", str(pictures), "--tracking-uri", address]
+        assert main(command) == 2
+    told = refusal(capsys)
+    assert f"{address} does not give the model models:/a@champion (" in told
+    assert "see that it runs" in told
 
 
 @pytest.mark.parametrize("name", ["out.doc", "out", "out.csv.gz"])

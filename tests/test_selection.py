@@ -93,13 +93,15 @@ def test_settings_are_wide_and_always_the_same() -> None:
     assert {config.holdout for config in configs} == {0.2}
 
 
+TINY = {"steps": 2, "evaluate_every": 1, "batch_size": 4, "bottleneck": 8, "hidden": 8}
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The references and two settings of a task, of two steps."""
     folder = tmp_path_factory.mktemp("study")
-    tiny = {"steps": 2, "evaluate_every": 1, "batch_size": 4, "bottleneck": 8, "hidden": 8}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SUITES, "glyph31", Suite("glyph31", ("W2D",), tiny))
+        patch.setitem(SUITES, "glyph31", Suite("glyph31", ("W2D",), TINY))
         selection_cells.load.cache_clear()
         for number in range(REFERENCES + 2):
             run_cell(folder, "glyph31", TASK, number, None)
@@ -108,8 +110,16 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_cell_is_run_once(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection_cells, "Run", lambda *_: pytest.fail("it was run again"))
+    def again(*_: object) -> None:
+        raise InterruptedError("it was run again")
+
+    monkeypatch.setattr(selection_cells, "Run", again)
+    monkeypatch.setitem(SUITES, "glyph31", Suite("glyph31", ("W2D",), TINY))
     run_cell(work, "glyph31", TASK, 0, None)
+    other = TINY | {"bottleneck": 16}  # what is recorded is of another setting
+    monkeypatch.setitem(SUITES, "glyph31", Suite("glyph31", ("W2D",), other))
+    with pytest.raises(InterruptedError):
+        run_cell(work, "glyph31", TASK, 0, None)
 
 
 def test_outputs_hold_no_target_labels(work: Path) -> None:

@@ -77,6 +77,13 @@ def test_the_table_marks_the_paper_s_setting_and_leaves_gaps() -> None:
     assert lines[4] == "| beta 1, alpha 0.1 |  |  |  |  |"
 
 
+def test_cells_of_an_earlier_version_leave_a_gap(tmp_path: Path) -> None:
+    old = [replace(r, metrics={"oracle/target_accuracy": 0.5}) for r in results()[:4]]
+    draw_axes(tmp_path / "a.png", "glyph31", panels([TAU], BASE, GRID, 31), [*old, *results()[4:]])
+    draw_axes(tmp_path / "b.png", "glyph31", panels([ALPHA_BETA], BASE, GRID, 31), old)
+    assert (tmp_path / "b.png").read_bytes() != (tmp_path / "a.png").read_bytes()
+
+
 def test_a_picture_has_every_axis(tmp_path: Path) -> None:
     for kind in KINDS:
         axes = panels([kind], BASE, GRID, 31)

@@ -47,6 +47,8 @@ def test_tuned_settings_go_into_their_rows_alone() -> None:
     assert rows["DANN"].lambda_max == 0.3
     with pytest.raises(BadInput, match="There is no row 'XYZ': choose from"):
         choose_rows(["methods"], BASE, only=["XYZ"])
+    with pytest.raises(BadInput, match="No row is left: none of --only has a setting"):
+        choose_rows(["methods"], BASE, only=["CDAN"], tuned={"DANN": {"lambda_max": 0.3}})
     with pytest.raises(BadInput, match="There are no rows 'x'"):
         choose_rows(["x"], BASE)
 

@@ -1,5 +1,6 @@
 """One run from images to a model: `gsda.train`, and `gsda train` of the command line."""
 
+import errno
 import json
 import os
 import signal
@@ -107,6 +108,49 @@ def test_a_killed_run_goes_on_from_its_last_evaluation(
     assert_equal_bits(tmp_path / "run", whole[1])
 
 
+def test_between_far_evaluations_a_checkpoint_is_written_by_the_clock(
+    whole: tuple[Trained, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gsda.train.SAVE_S", 0.0)
+
+    def kill(step: int, _: dict[str, float]) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(TASK, tmp_path / "run", listener=Listener(stepped=kill), **SMALL)
+    steps: list[int] = []
+    resume(tmp_path / "run", listener=Listener(stepped=lambda step, _: steps.append(step)))
+    assert steps == [5, 6]
+    assert_equal_bits(tmp_path / "run", whole[1])
+
+
+def test_a_full_disk_gets_a_sentence_and_the_run_goes_on(
+    whole: tuple[Trained, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gsda.train.save_bundle", full)
+        with pytest.raises(BadInput, match=r"cannot be written \(No space left on device\): make"):
+            train(TASK, tmp_path / "run", **SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr("gsda.train.save_step", full)
+        with pytest.raises(BadInput, match="go on with --resume"):
+            train(TASK, tmp_path / "other", **SMALL)
+    assert resume(tmp_path / "run").model == tmp_path / "run" / "model"
+    assert_equal_bits(tmp_path / "run", whole[1])
+
+
+def test_levels_may_be_said_again_in_another_order(tmp_path: Path) -> None:
+    changes = SMALL | {"levels": ("cls", "dom"), "beta": 0.0}
+    train(TASK, tmp_path / "run", listener=stop_at(1), **changes)
+    with pytest.raises(BadInput, match="levels is"):
+        resume(tmp_path / "run", levels=("dom",))
+    assert resume(tmp_path / "run", levels=("cls", "dom")).model is not None
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_told(
     whole: tuple[Trained, Path], tmp_path: Path
 ) -> None:
@@ -173,7 +217,9 @@ def test_a_setting_that_breaks_down_is_told(tmp_path: Path, capsys: Capture) -> 
         train(TASK, tmp_path / "a", lr=1e30, **SMALL)
     output = ["--output", str(tmp_path / "b")]
     assert main(["train", "--task", TASK, *FLAGS, "--lr", "1e30", *output]) == 1
-    assert "This setting cannot be trained (" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "This setting cannot be trained (" in told
+    assert f"lower --lr, and name another --output than {tmp_path / 'b'}" in told
 
 
 # The command line

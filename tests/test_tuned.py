@@ -1,6 +1,7 @@
 """Each method tuned by the same search: the file of settings that tables take."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from experiments.cells import choose_rows
 from experiments.tables import read_tuned
 from experiments.tuned import main, winner
 from gsda.config import Config
-from tune.history import COMPLETE, PAPER, SEARCHED, SOURCE_ONLY, History, Trial
+from gsda.tasks import Task
+from tune.driver import Result
+from tune.history import COMPLETE, FAILED, PAPER, SEARCHED, SOURCE_ONLY, History, Trial
+from tune.settings import DONE, NO_MODEL, Settings
 
 Capture = pytest.CaptureFixture[str]
 
@@ -22,10 +26,10 @@ def trial(number: int, kind: str, score: float, state: str = COMPLETE) -> Trial:
     )
 
 
-def history(method: str, scores: dict[str, float]) -> History:
+def history(method: str, scores: dict[str, float], state: str = COMPLETE) -> History:
     base = scene.small_config(method=method)
     spec = scene.make_spec(base, 2) | {"seeds": None}
-    trials = [trial(n, kind, score) for n, (kind, score) in enumerate(scores.items())]
+    trials = [trial(n, kind, score, state) for n, (kind, score) in enumerate(scores.items())]
     return History(spec, "u", 0.0, {one.number: one for one in trials})
 
 
@@ -46,6 +50,7 @@ def test_the_row_of_a_method_has_the_method_s_own_setting() -> None:
         (["--methods", "magic"], "Unknown method 'magic'"),
         (["--methods", "tca"], "fitted to frozen features"),
         (["--trials", "0"], "--trials is 0"),
+        (["--on", "all"], "--on all is 6 tasks: name one, such as glyph31/A2W"),
         (["--metric", "oracle/target_accuracy"], "reads target labels"),
     ],
 )
@@ -54,6 +59,28 @@ def test_mistakes(arguments: list[str], sentence: str, tmp_path: Path, capsys: C
     assert main(["glyph31", "--on", "W2D", *places, *arguments]) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_method_that_cannot_be_trained_holds_up_no_other(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def search(task: Task, settings: Settings, console: object) -> Result:
+        method = str(settings.overrides["method"])
+        asked.append(method)
+        if method == "dann":
+            return Result("a", NO_MODEL, history(method, {SOURCE_ONLY: 0.9, PAPER: 0.1}, FAILED))
+        return Result("b", DONE, history(method, {SOURCE_ONLY: 0.9, PAPER: 0.4, SEARCHED: 0.6}))
+
+    monkeypatch.setattr("tune.driver.search_one", search)
+    monkeypatch.setattr("tune.cluster.connected", lambda _: nullcontext())
+    path = tmp_path / "t.json"
+    methods = ["--methods", "dann", "cdan"]
+    assert main(["glyph31", "--on", "W2D", "--output", str(path), *methods]) == 0
+    assert asked == ["dann", "cdan"]
+    assert set(json.loads(path.read_text())) == {"CDAN"}
+    assert "| DANN | no trial finished |" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -10,8 +10,8 @@ from gsda.config import Config
 from gsda.data.load import default_cache
 from gsda.errors import BadInput
 from gsda.methods import check_fields, check_method, find_entry
-from gsda.naming import chosen_dataset, resolve_own, resolve_task
-from gsda.tasks import BENCHMARKS, Task
+from gsda.naming import chosen_dataset, find_benchmark, resolve_own, resolve_task
+from gsda.tasks import Task
 from gsda.tracking import hide_password
 from tune.group import Group, grouped
 from tune.holdout import check_refit, chosen_share
@@ -253,8 +253,5 @@ def _resolve(text: str, settings: Settings) -> Task:
 
 
 def _all_tasks(settings: Settings) -> list[Task]:
-    name = settings.chosen_dataset
-    if name not in BENCHMARKS:
-        raise BadInput(f"Unknown dataset {name!r}: choose one of {', '.join(BENCHMARKS)}.")
-    tasks = BENCHMARKS[name].tasks()
+    tasks = find_benchmark(settings.chosen_dataset).tasks()
     return [_resolve(str(task), settings) for task in tasks]

@@ -91,7 +91,24 @@ def scan(
         return read_list(
             file, data, domain, classes, missing_ok=missing_ok, unlabelled_ok=unlabelled_ok
         )
-    root, loose, per_class = _contents(_domain_folder(data, domain, candidates), classes)
+    folder = _domain_folder(data, domain, candidates)
+    return scan_folder(folder, domain, classes, missing_ok=missing_ok, unlabelled_ok=unlabelled_ok)
+
+
+def scan_folder(
+    folder: Path,
+    domain: str,
+    classes: tuple[str, ...] | None,
+    *,
+    missing_ok: bool = False,
+    unlabelled_ok: bool = False,
+) -> Listing:
+    """List the images of one domain from its own folder; arguments and errors as of `scan`.
+
+    Raises:
+        BadInput: the folder is unreadable, empty, or has the wrong classes.
+    """
+    root, loose, per_class = _contents(folder, classes)
     if not per_class and loose:
         return _flat(domain, root, loose, unlabelled_ok)
     if not per_class:

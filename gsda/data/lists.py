@@ -67,9 +67,9 @@ def _lines(path: Path) -> Lines:
         ) from error
     found = []
     for line in filter(None, map(str.strip, text.splitlines())):
-        name, _, last = line.rpartition(" ")
+        *name, last = line.rsplit(None, 1)
         labelled = bool(name) and last.isascii() and last.isdigit()
-        found.append((name.strip(), int(last)) if labelled else (line, -1))
+        found.append((name[0], int(last)) if labelled else (line, -1))
     if not found:
         raise BadInput(f"{path} names no images: write 'path label' lines into it, or remove it.")
     return found
@@ -79,13 +79,24 @@ def _relative(lines: Lines, path: Path, data: Path) -> Lines:
     """The same with paths below `data`; each file once."""
     first = PurePosixPath(lines[0][0]).parts
     for dropped in range(len(first)):
-        if (data / PurePosixPath(*first[dropped:])).exists():
-            kept = [(str(PurePosixPath(*PurePosixPath(n).parts[dropped:])), k) for n, k in lines]
-            return sorted(set(kept))
+        if _is_below(first[dropped:]) and (data / PurePosixPath(*first[dropped:])).exists():
+            kept = {(PurePosixPath(name).parts[dropped:], label) for name, label in lines}
+            for parts, _ in kept:
+                if not _is_below(parts):
+                    raise BadInput(
+                        f"{path} names {PurePosixPath(*parts)}, which leads out of {data}: "
+                        "write all its paths below one folder."
+                    )
+            return sorted((str(PurePosixPath(*parts)), label) for parts, label in kept)
     raise BadInput(
         f"{path} names {lines[0][0]}, which is not below {data}: "
         "point --data at the folder that the paths in it are relative to."
     )
+
+
+def _is_below(parts: Sequence[str]) -> bool:
+    """Whether a path names something below the folder that it is relative to."""
+    return bool(parts) and parts[0] != "/" and ".." not in parts
 
 
 def _unlabelled(path: Path, data: Path, domain: str, lines: Lines, allowed: bool) -> Listing:
