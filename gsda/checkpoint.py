@@ -50,6 +50,11 @@ def _step(path: Path) -> int:
     return int(path.name[5:14])
 
 
+def steps_in(folder: Path) -> dict[Path, int]:
+    """The checkpoints of a folder and the step of each, the newest first."""
+    return {path: _step(path) for path in _newest_first(folder)}
+
+
 def load_newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest sound checkpoint, or None; and a sentence for each damaged one passed over."""
     complaints: list[str] = []

@@ -158,14 +158,30 @@ def test_orders_say_what_the_driver_knows(tmp_path: Path) -> None:
     order = progress.start(progress.next_trial())
     assert (order.number, order.known, order.threads) == (0, (), 1)
     assert order.folder == str(tmp_path / "trials" / "0000")
+    assert order.attempt == 1
+    assert order.place.is_dir()
     assert type(order).of_config(order.to_config()) == order
     progress.report(0, Report(2, {scene.METRIC: 0.1}, 1.0, False))
     progress.journal.close()
     again = scene.resume(Journal(progress.journal.path))
     trial = again.next_trial()
     assert trial is not None
-    assert (trial.number, again.start(trial).known) == (0, (2,))
+    second = again.start(trial)
+    assert (second.number, second.known, second.attempt) == (0, (2,), 2)
+    assert (second.place.is_dir(), order.place.exists()) == (True, False)
     again.journal.close()
+
+
+def test_a_trial_that_cannot_get_a_place_halts_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "places", lambda share: 2)
+    progress = scene.resume(scene.begin(tmp_path))
+    (tmp_path / "trials").write_text("")
+    assert JournalSearcher(progress).suggest("first") == JournalSearcher.FINISHED
+    assert progress.halted.startswith("Not a directory on this machine: ")
+    assert (progress.running, progress.history.trials[0].starts) == (set(), 0)
+    progress.journal.close()
 
 
 def test_duplicate_reports_are_written_once_and_change_nothing(tmp_path: Path) -> None:

@@ -29,11 +29,11 @@ from tune.failures import (
     classify_worker,
     rule_of,
 )
+from tune.handover import clear_places, keep_model, take_over
 from tune.history import COMPLETE, FAILED, LATER, OPEN, PRUNED, SEARCHED, History, Trial
 from tune.journal import Event, Journal
 from tune.sampler import propose
 from tune.space import Range
-from tune.suite import clear_all
 from tune.trainable import Order, Report, RunTrainable
 
 HALT_AFTER = 3  # trials with a fault, one after another; more where more run at once
@@ -105,7 +105,7 @@ class Progress:
             if self.history.trials[number].state == OPEN:
                 self._end(number, verdict)
         for trial in self.history.ended:  # a kill may have come between the end and this
-            clear_all(self.folder_of(trial.number))
+            clear_places(self.folder_of(trial.number))
         for trial in self.history.in_state(OPEN):
             if max(trial.reports, default=0) >= trial.steps:
                 self._end(trial.number, COMPLETE)
@@ -178,7 +178,12 @@ class Progress:
         self._record("ask", trial=number, kind=kind, values=values, config=settings, **known)
 
     def start(self, trial: Trial) -> Order:
-        """Give a trial to a worker."""
+        """Give a trial to a worker, in a place of its own.
+
+        Raises:
+            OSError: the storage cannot be written; nothing has happened.
+        """
+        take_over(self.folder_of(trial.number), trial.starts + 1)
         self.running.add(trial.number)
         self._most_at_once = max(self._most_at_once, len(self.running))
         self._record("start", trial=trial.number)
@@ -197,6 +202,7 @@ class Progress:
             select=trial.select,
             tasks=plan.tasks,
             witness=str(self.journal.path.resolve()),
+            attempt=trial.starts,
         )
 
     def folder_of(self, number: int) -> Path:
@@ -261,9 +267,11 @@ class Progress:
         trial = self.history.trials[number]
         known: dict[str, Any] = {"cause": cause} if cause else {}
         known |= {"picks": trial.picks} if trial.reports else {}
+        if state == COMPLETE:
+            keep_model(self.folder_of(number), trial.starts)
         self._record("end", trial=number, state=state, reason=reason, **known)
         self.running.discard(number)
-        clear_all(self.folder_of(number))
+        clear_places(self.folder_of(number))
 
 
 class JournalSearcher(Searcher):  # type: ignore[misc]
@@ -281,7 +289,11 @@ class JournalSearcher(Searcher):  # type: ignore[misc]
         trial = progress.next_trial()
         if trial is None:
             return None if progress.is_waiting else Searcher.FINISHED
-        return progress.start(trial).to_config()
+        try:
+            return progress.start(trial).to_config()
+        except OSError as error:
+            progress.halt(f"{error.strerror or error} on this machine: {error.filename}")
+            return Searcher.FINISHED
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

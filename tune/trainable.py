@@ -29,6 +29,7 @@ from gsda.oracle import Oracle
 from gsda.run import Run
 from gsda.tasks import Task
 from tune.failures import GPU_MEMORY, STORAGE, chain, classify, rule_of
+from tune.handover import MovedOn, check_place, place_of
 from tune.picks import LAST, pick
 from tune.probe import here
 from tune.shelf import MODEL_FOLDER
@@ -48,6 +49,7 @@ class Order:
         metric, select: how the step is picked whose model is kept (`tune.picks`).
         tasks: where a trial trains several tasks, each with the identity of its images.
         witness: a file of the search that a machine must see, if it shares the storage.
+        attempt: which start of the trial it is, each with a place of its own (`tune.handover`).
     """
 
     number: int
@@ -62,7 +64,13 @@ class Order:
     metric: str = ""
     select: str = LAST
     witness: str = ""
+    attempt: int = 0
     tasks: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def place(self) -> Path:
+        """Where checkpoints and model go."""
+        return place_of(Path(self.folder), self.attempt)
 
     def to_config(self) -> dict[str, Any]:
         """The `config` of a Tune trial. One string: Tune copies and flattens what it can see."""
@@ -135,7 +143,7 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         self._free()
         try:
             torch.set_num_threads(order.threads)
-            self._restore(Path(order.folder))
+            self._restore(order.place)
         except Exception as error:
             self._broken = self._failed(error, 0)
 
@@ -185,7 +193,13 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         return Suite(tasks, config, self._build, folder, order.device, self._kept)
 
     def _kept(self) -> list[int]:
-        """Steps whose checkpoints stay."""
+        """Steps whose checkpoints stay, when another is written.
+
+        Raises:
+            MovedOn: it must not be written.
+        """
+        if self._order.attempt:
+            check_place(self._order.place)
         return [self._picked] if self._reports else []
 
     def step(self) -> dict[str, Any]:
@@ -247,7 +261,7 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         self._reports.append(report)
         texts = [entry.to_result()[PAYLOAD] for entry in self._reports]
         state = {"run": run.state_dict(), "reports": texts}
-        save_step(Path(self._order.folder), run.step_count, state, keep=[self._picked])
+        save_step(self._order.place, run.step_count, state, keep=self._kept())
         return report
 
     def _keep_model(self, run: Run | Suite) -> None:
@@ -256,7 +270,7 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         Raises:
             BadCheckpoint: the picked step's is damaged; all are dropped, to begin again.
         """
-        folder, step = Path(self._order.folder), self._picked
+        folder, step = self._order.place, self._picked
         selection = {"trial": self._order.number}  # the rest, when it has been chosen
         if isinstance(run, Suite):
             run.keep_models(step, selection)
@@ -281,7 +295,7 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         if cause == STORAGE:
             system = next(e for e in chain(error) if isinstance(e, OSError))
             return f"{system.strerror or system} on {machine}: {system.filename or error}"
-        if isinstance(error, NonFinite | BadInput | BadCheckpoint):
+        if isinstance(error, NonFinite | BadInput | BadCheckpoint | MovedOn):
             return str(error)
         first = (str(error).splitlines() or [""])[0]
         return f"{type(error).__name__}: {first} ({self._keep_traceback()} on {machine})"

@@ -41,7 +41,7 @@ def _begin(rig: Rig, reports: int) -> None:
 def _checkpoint(rig: Rig, whole: Rig, rows: list[Row]) -> bool:
     """The newest checkpoint of the trial that was running loses its second half."""
     _begin(rig, 2)
-    files = sorted((rig.storage / "s" / "trials").glob("*/step-*.pt"), key=os.path.getmtime)
+    files = sorted((rig.storage / "s" / "trials").rglob("step-*.pt"), key=os.path.getmtime)
     newest = files[-1]
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     status, said = rig.run(*RESUME)
