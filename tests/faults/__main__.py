@@ -8,7 +8,19 @@ import time
 
 from tune import environment
 
-FAULTS = ("driver", "workers", "node", "ray", "server", "disk", "files", "interrupt", "many")
+FAULTS = (
+    "driver",
+    "workers",
+    "node",
+    "network",
+    "slurm",
+    "ray",
+    "server",
+    "disk",
+    "files",
+    "interrupt",
+    "many",
+)
 
 
 def main(names: list[str]) -> int:

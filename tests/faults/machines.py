@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import ray
@@ -26,14 +27,19 @@ class Machines:
         address: of the head.
     """
 
-    def __init__(self, cpus: int = 1) -> None:
-        """Start the head, with Ray's own files in a folder whose path is short, as Ray wants."""
+    def __init__(self, cpus: int = 1, host: str = "", wrapper: Sequence[str] = ()) -> None:
+        """Start the head, with Ray's own files in a folder whose path is short, as Ray wants.
+
+        Args:
+            host: its address; by default, this machine's.
+            wrapper: as of `add`.
+        """
         self._folder = Path(tempfile.mkdtemp(prefix="gsda-ray-"))
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         port = free_port()
-        self.address = f"{_own_address()}:{port}"
-        head = ["--head", "--port", str(port), "--include-dashboard", "false"]
-        self._start("head", [*head, "--temp-dir", str(self._folder)], cpus, (), {})
+        self.address = f"{host or _own_address()}:{port}"
+        head = ["--head", "--port", str(port), "--include-dashboard", "false", *_at(host)]
+        self._start("head", [*head, "--temp-dir", str(self._folder)], cpus, wrapper, {})
 
     def add(
         self,
@@ -41,6 +47,7 @@ class Machines:
         cpus: int = 1,
         gpus: int = 0,
         wrapper: Sequence[str] = (),
+        host: str = "",
         **variables: str,
     ) -> None:
         """Another machine, that has `name` among its resources.
@@ -48,9 +55,10 @@ class Machines:
         Args:
             gpus: that it says it has.
             wrapper: words before `ray start`, such as a command that leaves a namespace.
+            host: its address; by default, this machine's.
             variables: of its environment.
         """
-        options = ["--address", self.address, "--num-gpus", str(gpus)]
+        options = ["--address", self.address, "--num-gpus", str(gpus), *_at(host)]
         self._start(name, options, cpus, wrapper, variables)
 
     def _start(
@@ -89,6 +97,14 @@ class Machines:
         """`kill -9` of all that runs on a machine."""
         _kill_tree(self._started.pop(name))
 
+    def freeze(self, name: str, frozen: bool = True) -> None:
+        """Stop all that runs on a machine, as a virtual machine is suspended; or let it go on."""
+        _signal_tree(self._started[name], signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    def processes(self, name: str) -> list[int]:
+        """All that runs on a machine."""
+        return _tree(self._started[name])
+
     def stop(self) -> None:
         for name in list(self._started):
             self.kill(name)
@@ -111,19 +127,30 @@ def _environment() -> dict[str, str]:
     }
 
 
+def _at(host: str) -> list[str]:
+    return ["--node-ip-address", host] if host else []
+
+
 def _own_address() -> str:
     return str(ray.util.get_node_ip_address())
 
 
 def _kill_tree(process: subprocess.Popen[bytes]) -> None:
     """A machine that lost its power: its raylet first, then all of its workers."""
+    _signal_tree(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_tree(process: subprocess.Popen[bytes], number: int) -> None:
+    for pid in _tree(process):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _tree(process: subprocess.Popen[bytes]) -> list[int]:
     found = [process.pid]
     for pid in found:
         for task in Path(f"/proc/{pid}/task").glob("*/children"):
-            found += [int(word) for word in task.read_text().split()]
-    for pid in found:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait()
+            with suppress(OSError):
+                found += [int(word) for word in task.read_text().split()]
+    return found

@@ -11,41 +11,55 @@ from random import Random
 from .rig import TASK, Rig, dice, scratch, show, tally, workers_of
 
 TRIALS, EVERY_S = 200, 5.0
-AT_ONCE, MOST_HALTS = 4, 20
+AT_ONCE, MOST_HALTS = 8, 20
+ALIKE = 48  # trials that are run without kills, to compare the pace
 SEARCH = ["--task", TASK, "--steps", "2", "--evaluate-every", "1", "--batch-size", "2"]
-SEARCH += ["--trials", str(TRIALS - 2), "--max-failures", "20", "--seed", "5"]
+SEARCH += ["--max-failures", "20", "--seed", "5"]
 RESUME = ["--task", TASK, "--resume", "--max-failures", "20"]
 SEARCH += ["--cpus-per-trial", str((os.cpu_count() or 1) / AT_ONCE)]
 
 
 def run(folder: Path, cache: Path | None = None) -> bool:
     """The fault; True if nothing was lost."""
-    rig = Rig(folder, cache)
+    whole, rig = Rig(folder / "whole", cache), Rig(folder / "torn", cache)
+    for one in (whole, rig):
+        one.folder.mkdir()
+    status, said = whole.run(*SEARCH, "--trials", str(ALIKE - 2), "--name", "s")
+    if status:
+        raise RuntimeError(f"the undisturbed search failed: {said}")
     began = time.monotonic()
     killed, halts = _run_to_the_end(rig)
     took = time.monotonic() - began
     census, history = rig.census("s"), rig.history("s")
-    ends = [event["time"] for event in rig.events("s") if event["event"] == "end"]
-    quarters = [ends[len(ends) * k // 4 - (k == 4)] for k in range(5)]
-    pace = [f"{60 * len(ends) / 4 / max(1e-9, b - a):.1f}" for a, b in pairwise(quarters)]
+    load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
     show(
         [
             ["many trials, workers killed", "result"],
             ["killed", f"{killed} workers, {rig.count('s', 'fault')} faults told"],
             ["search", f"halted and resumed {halts} times, over after {took:.0f} s"],
             ["trials", tally([trial.state for trial in history.trials.values()])],
-            ["trials per minute, by quarters of the search", ", ".join(pace)],
+            [f"trials per minute, {ALIKE} without kills, by halves", _pace(whole, 2)],
+            ["trials per minute with kills, by quarters", _pace(rig, 4)],
+            ["load of the machine over 1, 5 and 15 minutes, at the end", load],
             ["record", census],
         ]
     )
-    whole = len(history.trials) == TRIALS and census.is_sound
-    return whole and not history.in_state("FAILED")
+    complete = len(history.trials) == TRIALS and census.is_sound
+    return complete and not history.in_state("FAILED")
+
+
+def _pace(rig: Rig, parts: int) -> str:
+    """Trials per minute in each of some equal parts of a search, from the first end on."""
+    ends = [event["time"] for event in rig.events("s") if event["event"] == "end"]
+    marks = [ends[(len(ends) - 1) * k // parts] for k in range(parts + 1)]
+    each = (len(ends) - 1) / parts
+    return ", ".join(f"{60 * each / max(1e-9, b - a):.1f}" for a, b in pairwise(marks))
 
 
 def _run_to_the_end(rig: Rig) -> tuple[int, int]:
     """Resume the search as often as it halts; how many workers were killed, and how many halts."""
     random, killed, halts = dice(3), 0, -1
-    options, status = [*SEARCH, "--name", "s"], 75
+    options, status = [*SEARCH, "--trials", str(TRIALS - 2), "--name", "s"], 75
     while status == 75 and halts < MOST_HALTS:
         process = rig.start(*options)
         killed += _kill_now_and_then(rig, process, random)

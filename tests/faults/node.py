@@ -18,7 +18,7 @@ def run(folder: Path, cache: Path | None = None) -> bool:
     with Machines() as machines:
         machines.add("other")
         process = rig.start(*SEARCH, "--name", "s", "--address", machines.address)
-        due = rig.wait(process, lambda: _runs_on_both(rig))
+        due = rig.wait(process, lambda: runs_on_both(rig))
         machines.kill("other")
         said, _ = process.communicate()
     census, faults = rig.census("s"), _faults(rig)
@@ -36,7 +36,7 @@ def run(folder: Path, cache: Path | None = None) -> bool:
     return due and process.returncode == 0 and lost and whole
 
 
-def _runs_on_both(rig: Rig) -> bool:
+def runs_on_both(rig: Rig) -> bool:
     """Whether both train a trial, as each has room for one."""
     history = rig.history("s")
     running = [trial for trial in history.in_state(OPEN) if trial.starts]

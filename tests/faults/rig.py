@@ -84,10 +84,16 @@ class Rig:
         if uri is not None:
             self.environment["MLFLOW_TRACKING_URI"] = uri
 
-    def start(self, *options: str, script: str = SCRIPT, **more: Any) -> subprocess.Popen[str]:
-        """A search in a process group of its own, as a shell would give it."""
+    def start(
+        self, *options: str, script: str = SCRIPT, wrapper: Sequence[str] = (), **more: Any
+    ) -> subprocess.Popen[str]:
+        """A search in a process group of its own, as a shell would give it.
+
+        Args:
+            wrapper: words before it, such as a command that enters a namespace.
+        """
         return subprocess.Popen(
-            [sys.executable, script, *options],
+            [*wrapper, sys.executable, script, *options],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,

@@ -1,0 +1,166 @@
+"""The network between two machines of a cluster goes: for seconds, slowly, and for good.
+
+Each machine is a network namespace (needs root). The one that is lost for good is suspended as well
+until its trial has gone on elsewhere, and then woken, still cut off: so it writes into the storage,
+which it still reaches, what nobody wants any more.
+"""
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tune.handover import PLACES
+from tune.history import History, Trial
+from tune.shelf import trial_folder
+
+from .machines import Machines
+from .nets import Network
+from .node import runs_on_both
+from .rig import TASK, Rig, scratch, show, tally
+
+HERE, THERE = "here", "there"
+SEARCH = ["--task", TASK, "--steps", "1600", "--evaluate-every", "40", "--batch-size", "4"]
+SEARCH += ["--trials", "1", "--seed", "5", "--device", "cpu", "--max-failures", "0"]
+CUT_S, SLOW_S = 5.0, 15.0
+Row = list[object]
+
+
+def run(folder: Path, cache: Path | None = None) -> bool:
+    """The faults, one after another in one search; True if nothing was lost."""
+    whole, torn = Rig(folder / "whole", cache), Rig(folder / "torn", cache)
+    for rig in (whole, torn):
+        rig.folder.mkdir()
+    try:
+        network = Network(HERE, THERE)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"NO NETWORK NAMESPACES HERE: NOT TRIED WITH A NETWORK THAT GOES ({error})")
+        return True
+    with network:
+        rows, sound = _disturb(torn, network)
+    status, said = whole.run(*SEARCH, "--name", "s")
+    if status:
+        raise RuntimeError(f"the undisturbed search failed: {said}")
+    same = _agree(torn.history("s"), whole.history("s"))
+    show([*rows, ["values of the reference trials as undisturbed", same]])
+    return sound and same
+
+
+def _disturb(rig: Rig, network: Network) -> tuple[list[Row], bool]:
+    hosts = network.hosts
+    with Machines(1, hosts[HERE], network.inside(HERE)) as machines:
+        machines.add(THERE, wrapper=network.inside(THERE), host=hosts[THERE])
+        address = ["--name", "s", "--address", machines.address]
+        process = rig.start(*SEARCH, *address, wrapper=network.inside(HERE))
+        rig.wait(process, lambda: runs_on_both(rig))
+        seconds, slowly = _cut_for_a_while(rig, process, network), _slow(rig, process, network)
+        before = len(_faults(rig))
+        lost, woken = _lose(rig, process, network, machines)
+        said, _ = process.communicate()
+    census, faults = rig.census("s"), _faults(rig)
+    rows: list[Row] = [
+        ["a network that goes", "result"],
+        [f"cut for {CUT_S:g} s", seconds],
+        ["slow", slowly],
+        ["faults up to here", before],
+        ["cut for good", lost],
+        ["suspended all that time, woken cut off", woken],
+        ["search", f"exit code {process.returncode}{'' if process.returncode == 0 else said}"],
+        ["faults told", tally([f"{e['cause']}: {e['reason']}" for e in faults])],
+        ["record", census],
+    ]
+    told = [event["cause"] for event in faults] == ["lost node"]
+    tidy = not list(rig.storage.rglob("step-*.pt")) and not list(rig.storage.rglob(PLACES))
+    rows.append(["no checkpoint is left", tidy])
+    whole = census.is_sound and census.asked == 3 and not rig.history("s").in_state("FAILED")
+    return rows, not before and told and whole and tidy and process.returncode == 0
+
+
+def _reports_come(rig: Rig, process: subprocess.Popen[str], more: int = 4) -> bool:
+    """Wait until both trials have reported again; False if the search ended before."""
+    known = rig.count("s", "report")
+    return rig.wait(process, lambda: rig.count("s", "report") >= known + more)
+
+
+def _cut_for_a_while(rig: Rig, process: subprocess.Popen[str], network: Network) -> str:
+    known = rig.count("s", "report")
+    network.cut(THERE)
+    time.sleep(CUT_S)
+    network.mend(THERE)
+    meanwhile = rig.count("s", "report") - known
+    came = _reports_come(rig, process)
+    return f"{meanwhile} reports meanwhile, and {'more' if came else 'NO MORE'} afterwards"
+
+
+def _slow(rig: Rig, process: subprocess.Popen[str], network: Network) -> str:
+    how, known = network.slow(THERE), rig.count("s", "report")
+    time.sleep(SLOW_S)
+    meanwhile, dropped = rig.count("s", "report") - known, network.dropped(THERE)
+    network.quicken(THERE)
+    came = _reports_come(rig, process, 2)
+    after = "more" if came else "NO MORE"
+    return f"{how}: {dropped} packets lost in {SLOW_S:g} s, {meanwhile} reports, {after} afterwards"
+
+
+def _lose(
+    rig: Rig, process: subprocess.Popen[str], network: Network, machines: Machines
+) -> tuple[str, str]:
+    """Cut a machine off for good, suspended until its trial goes on, and wake it then."""
+    network.cut(THERE)
+    while not _at_work(machines):  # let it be in the middle of a stretch
+        time.sleep(0.05)
+    machines.freeze(THERE)
+    began, known = time.monotonic(), _faults(rig)
+    rig.wait(process, lambda: len(_faults(rig)) > len(known))
+    noticed = time.monotonic() - began
+    trial = _faults(rig)[-1]["trial"] if len(_faults(rig)) > len(known) else -1
+    reports = len(rig.history("s").trials[trial].reports)
+    goes_on = rig.wait(process, _of(rig, trial, lambda t: len(t.reports) >= reports + 2))
+    lost = f"told after {noticed:.0f} s; trial {trial} had {reports} reports"
+    if not goes_on:
+        return lost, "TOO LATE"
+    place = trial_folder(rig.storage / "s", trial) / PLACES
+    machines.freeze(THERE, False)
+    done = _until(lambda: not _at_work(machines), 60)
+    places = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+    end = "ended its stretch" if done else "DID NOT END ITS STRETCH"
+    return lost, f"{end}; places of the trial: {', '.join(places)}"
+
+
+def _at_work(machines: Machines) -> bool:
+    """Whether the machine trains at the moment, as Ray calls its worker then."""
+    return any(b"Trainable.train" in _title(pid) for pid in machines.processes(THERE))
+
+
+def _title(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _until(holds: Callable[[], bool], seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not holds():
+        time.sleep(0.05)
+    return holds()
+
+
+def _of(rig: Rig, number: int, holds: Callable[[Trial], bool]) -> Callable[[], bool]:
+    return lambda: holds(rig.history("s").trials[number])
+
+
+def _faults(rig: Rig) -> list[dict[str, Any]]:
+    return [event for event in rig.events("s") if event["event"] == "fault"]
+
+
+def _agree(one: History, other: History) -> bool:
+    """Whether the trials that never stop early have the same values, to the bit."""
+    pairs = [(t, other.trials[n]) for n, t in one.trials.items() if t.is_reference]
+    return bool(pairs) and all(a.reports == b.reports for a, b in pairs)
+
+
+def main() -> bool:
+    with scratch() as folder:
+        return run(folder)
