@@ -202,6 +202,8 @@ def _sigterm_as_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the business of whoever called us there
         return
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # what a script runs with & begins so
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:

@@ -100,6 +100,9 @@ def _begin(rig: Rig, network: Network, options: list[str], **more: str) -> "subp
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # A shell that was started with SIGINT ignored, as in the background of a script, cannot
+        # take it; SLURM starts it with the default.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
