@@ -4,21 +4,19 @@ Needs root and `ip`. Names have the number of this process in them, and what a p
 killed left behind is cleared away by the next.
 """
 
-import json
 import os
 import re
 import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 _NAME = re.compile(r"gsda-(\d+)-\w+")
 _ENTER = 'hostname "$0" && exec "$@"'  # with the machine's own name, in a namespace of names
-# What slows a link, the first that the kernel has: loss at random, or a narrow pipe that overflows.
+# What slows a link, the first that the kernel has: delay and loss at random, or a narrow pipe.
 _SLOW = {
     "netem": ["delay", "150ms", "50ms", "loss", "5%"],
-    "tbf": ["rate", "256kbit", "burst", "4kb", "latency", "250ms"],
+    "tbf": ["rate", "64kbit", "burst", "3kb", "latency", "300ms"],
 }
 
 
@@ -81,7 +79,7 @@ class Network:
         _ip("-n", self._space("hub"), "link", "set", name, "up")
 
     def slow(self, name: str) -> str:
-        """Slow the link of a machine in both directions, with losses; says how."""
+        """Slow the link of a machine in both directions; says how."""
         for kind, options in _SLOW.items():
             try:
                 for end in self._ends(name):
@@ -91,13 +89,11 @@ class Network:
             return f"{kind} {' '.join(options)}"
         raise RuntimeError("the kernel can slow no link")
 
-    def dropped(self, name: str) -> int:
-        """How many packets a slow link has lost so far."""
-        lost = 0
-        for end in self._ends(name):
-            shown = _tc(*end[:2], "-s", "-j", "qdisc", "show", "dev", end[2], "root")
-            lost += sum(int(entry["drops"]) for entry in _json(shown))
-        return lost
+    def resent(self, name: str) -> int:
+        """How many segments of TCP a machine has sent again so far, as they were not answered."""
+        table = _run("ip", "netns", "exec", self._space(name), "cat", "/proc/net/snmp")
+        names, values = (line.split() for line in table.splitlines() if line.startswith("Tcp:"))
+        return int(values[names.index("RetransSegs")])
 
     def quicken(self, name: str) -> None:
         """Undo `slow`."""
@@ -129,11 +125,6 @@ def _tc(*words: str) -> str:
 
 def _run(*words: str) -> str:
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout
-
-
-def _json(text: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(text or "[]")
-    return found
 
 
 def _clear_leftovers() -> None:
