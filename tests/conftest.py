@@ -99,3 +99,22 @@ def make_store(empty_store: Path, tmp_path: Path) -> Callable[[str], str]:
 def store(make_store: Callable[[str], str]) -> str:
     """The address of a fresh MLflow store."""
     return make_store("store")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of an S3 server on loopback, with the bucket ``bucket``."""
+    pytest.importorskip("moto", reason="MOTO IS NOT INSTALLED: NOT TESTED ON S3")
+    from uris import serving
+
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture(params=["file", "s3"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place below a URI where nothing is yet."""
+    if request.param == "file":
+        return f"file://{tmp_path}/far"
+    address = request.getfixturevalue("s3")
+    return f"s3://bucket/{secrets.token_hex(4)}?endpoint_override={address}&scheme=http"

@@ -1,5 +1,6 @@
 """The options of a search: every mistake has its sentence, and the flags alone fix the dataset."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,11 +210,16 @@ def test_half_a_task_of_one_s_own(options: dict[str, str], texts: list[str], sen
 
 
 @pytest.mark.parametrize("storage", ["s3://bucket/searches", "gs://bucket", "file:///tmp/x"])
-def test_a_storage_that_is_no_folder(storage: str) -> None:
-    for given in (storage, Path(storage)):
-        with pytest.raises(BadInput, match="must be a folder: mount the store everywhere"):
-            Settings(storage=given)  # type: ignore[arg-type]
-    Settings(storage=Path("odd:name"))
+def test_a_storage_that_is_a_uri_becomes_a_working_copy(storage: str, tmp_path: Path) -> None:
+    settings = Settings(storage=storage, cache=tmp_path)  # type: ignore[arg-type]
+    assert settings.remote == storage
+    assert settings.storage.parent == tmp_path / "remote"
+    assert settings.places() == ["--storage", storage]
+    assert replace(settings, name="x").remote == storage
+    with pytest.raises(BadInput, match="must be a folder here: mount the store"):
+        Settings(storage=Path(storage))  # a path has lost a slash
+    assert Settings(storage=Path("odd:name")).remote is None
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("gpus", [1.5, 2.25])

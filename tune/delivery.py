@@ -9,14 +9,15 @@ from gsda.errors import BadInput
 from gsda.tasks import Task
 from tune.choice import Choice, choose
 from tune.console import Console
+from tune.held import open_journal
 from tune.history import History, Trial
 from tune.journal import Event, Journal
 from tune.record import Mirror, first_line
 from tune.registry import Entry, Outcome, register
 from tune.scope import how_chosen, is_group, members, origin_of
 from tune.seal import ACCURACY, is_unsealed
-from tune.settings import DONE, OWED
-from tune.shelf import JOURNAL, MODEL_FOLDER, method_of, trial_folder
+from tune.settings import DONE, INTERRUPTED, OWED
+from tune.shelf import MODEL_FOLDER, method_of, trial_folder
 
 PATIENCE_S = 30.0
 # Between attempts to register: two searches that end at once find one database locked.
@@ -129,13 +130,15 @@ def is_over(events: Sequence[Event]) -> bool:
     return bool(turns) and turns[-1] == "done"
 
 
-def flush(folder: Path, uri: str, promote: bool, console: Console) -> int:
+def flush(
+    folder: Path, uri: str, promote: bool, console: Console, remote: str | None = None
+) -> int:
     """Deliver what MLflow is owed of the search in `folder`, and run nothing; the exit code.
 
     Raises:
         BadInput: the journal is damaged, or a process drives the search.
     """
-    journal = Journal(folder / JOURNAL)
+    journal = open_journal(remote, folder)
     mirror = Mirror(journal.path, uri)
     try:
         mirror.start()
@@ -151,13 +154,23 @@ def _flush(delivery: Delivery, console: Console) -> int:
     chosen = choose(history) if is_over(events) else None
     outcome, trouble = None, ""
     if delivery.mirror.settle(PATIENCE_S) and chosen is not None:
+        delivery.journal.copy.fetch(trial_folder(delivery.journal.path.parent, chosen.model.number))
         outcome, trouble = delivery.register(history, chosen)
         delivery.mirror.settle(PATIENCE_S)
     owed = delivery.owed(trouble, model=chosen is not None and outcome is None)
     if not owed and is_over(events):
         _report(delivery, console)
+    undelivered = told_undelivered(delivery.journal, console)
     console.flushed(history, outcome, owed, is_over(events))
-    return OWED if owed else DONE
+    return INTERRUPTED if undelivered else OWED if owed else DONE
+
+
+def told_undelivered(journal: Journal, console: Console) -> bool:
+    """Bring the copy of a search elsewhere up to date; if that fails, it is said."""
+    trouble = journal.copy.sync()
+    if trouble:
+        console.say(f"Not all could be delivered to {trouble}. --resume delivers it from here.")
+    return bool(trouble)
 
 
 def _report(delivery: Delivery, console: Console) -> None:

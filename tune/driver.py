@@ -16,20 +16,23 @@ from gsda.tracking import choose_tracking_uri
 from tune.choice import choose
 from tune.cluster import Share, connected, places, share
 from tune.console import Console
-from tune.delivery import PATIENCE_S, Delivery
+from tune.delivery import PATIENCE_S, Delivery, told_undelivered
 from tune.executor import Progress, execute
 from tune.group import Group
+from tune.held import keep, open_journal
 from tune.history import OPEN, History, Trial
 from tune.journal import Journal, read_events
 from tune.preflight import preflight
 from tune.raywatch import CLUSTER_S, OWN_S, watching
 from tune.record import Mirror
 from tune.registry import Outcome
+from tune.remote import check_unbegun, find_begun
 from tune.scope import is_group, members
 from tune.settings import DONE, INTERRUPTED, NO_MODEL, OWED, Settings
-from tune.shelf import JOURNAL, MODEL_FOLDER, check_free, claim, find_search
+from tune.shelf import JOURNAL, MODEL_FOLDER, claim
 from tune.spec import check_resume, data_of, plan_of, specify, with_machines
 from tune.study import STUDY, StudyFile
+from tune.uri import parse
 
 _NOWHERE = Share("cpu", 1.0, 0.0)  # of a search that has nothing left to run
 
@@ -73,11 +76,10 @@ def prepare(task: Task | Group, settings: Settings, console: Console) -> Prepare
         BadInput: whatever is wrong.
     """
     uri = choose_tracking_uri(settings.tracking_uri)
-    storage = settings.storage.resolve()
     if not settings.resume:
-        check_free(storage, settings.name)
+        check_unbegun(settings)
         return Prepared(task, settings, specify(task, settings, console), None, uri)
-    folder = find_search(storage, settings.name, task, settings.method)
+    folder = find_begun(settings, task)
     history = History.of(read_events(folder / JOURNAL)[0])
     check_resume(task, settings, history, console)
     settings = with_machines(settings, history.spec)
@@ -95,6 +97,8 @@ def drive(prepared: Prepared, console: Console) -> Result:
     if not _has_work(prepared):
         return _run(prepared, _open(prepared), _NOWHERE, console)
     result: Result | None = None
+    if settings.remote is not None:
+        console.say(f"Storage: {parse(settings.remote).shown}, by way of {settings.storage}")
     try:
         # The signal only once Ray is there: it takes SIGTERM for itself when it starts.
         with connected(settings.address, settings.dashboard) as page, _sigterm_as_interrupt():
@@ -116,7 +120,7 @@ def _check_machines(prepared: Prepared, wanted: Share, console: Console) -> None
     weights = spec["base"]["weights"]
     count = 0
     for task, digest in members(spec):
-        count = preflight(storage, str(task), data, digest, weights, wanted)
+        count = preflight(storage, str(task), data, digest, weights, wanted, settings.remote)
     console.say(f"Cluster of {count}: all have the same versions, storage and images.")
 
 
@@ -133,8 +137,9 @@ def _open(prepared: Prepared) -> Journal:
     settings = prepared.settings
     if prepared.folder is None:
         storage = settings.storage.resolve()
-        return claim(storage, settings.name, prepared.task, prepared.spec)
-    journal = Journal(prepared.folder / JOURNAL)
+        begun = claim(storage, settings.name, prepared.task, prepared.spec)
+        return keep(settings.remote, begun)
+    journal = open_journal(settings.remote, prepared.folder)
     if settings.trials is not None and settings.trials > prepared.spec["trials"]:
         journal.append("extend", trials=settings.trials)
     journal.append("resume")
@@ -218,6 +223,7 @@ def _pause(delivery: Delivery, progress: Progress, console: Console) -> None:
     unfinished = [trial.number for trial in history.in_state(OPEN)]
     delivery.journal.append("pause", trials=unfinished, reason=halted)
     delivery.mirror.settle(PATIENCE_S)
+    delivery.journal.copy.sync()
     why = f"Halted: {halted}" if halted else "Interrupted"
     console.interrupted(history, why, delivery.owed(""))
 
@@ -231,6 +237,8 @@ def _finish(prepared: Prepared, progress: Progress, delivery: Delivery, console:
     chosen = choose(history)
     best = None if chosen is None else chosen.model
     outcome, trouble = None, ""
+    if best is not None:
+        journal.copy.fetch(progress.folder_of(best.number))
     if mirror.settle(PATIENCE_S) and chosen is not None:
         outcome, trouble = delivery.register(history, chosen)
     journal.append("done")
@@ -238,8 +246,11 @@ def _finish(prepared: Prepared, progress: Progress, delivery: Delivery, console:
     owed = delivery.owed(trouble, model=best is not None and outcome is None)
     lost = best is not None and not all(p.is_dir() for p in _models_of(progress, best))
     report = _report(progress, prepared.uri)
+    undelivered = told_undelivered(journal, console)
     console.finish(history, best, outcome, owed, prepared.uri, report, mirror.page())
     status = NO_MODEL if best is None or lost else OWED if owed else DONE
+    if undelivered:
+        status = INTERRUPTED
     return Result(name, status, history, best, outcome)
 
 

@@ -6,7 +6,7 @@ hooks talk to; it writes the journal, and decides by what stands there.
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Plan:
         max_failures: how often a trial is tried again after a fault.
         tasks: where a trial trains several tasks, each with the identity of its images.
         deadline: time.time() after which no trial is started.
+        remote: the URI that `folder` is a working copy below, "" for a folder that all share.
     """
 
     task: str
@@ -69,6 +70,7 @@ class Plan:
     max_failures: int
     deadline: float | None = None
     tasks: tuple[tuple[str, str], ...] = ()
+    remote: str = ""
 
 
 @dataclass
@@ -104,8 +106,7 @@ class Progress:
         for number, verdict in undecided.items():
             if self.history.trials[number].state == OPEN:
                 self._end(number, verdict)
-        for trial in self.history.ended:  # a kill may have come between the end and this
-            clear_places(self.folder_of(trial.number))
+        self._clear([t.number for t in self.history.ended])  # a kill may have come before this
         for trial in self.history.in_state(OPEN):
             if max(trial.reports, default=0) >= trial.steps:
                 self._end(trial.number, COMPLETE)
@@ -183,26 +184,30 @@ class Progress:
         Raises:
             OSError: the storage cannot be written; nothing has happened.
         """
-        take_over(self.folder_of(trial.number), trial.starts + 1)
+        if not self.plan.remote:
+            take_over(self.folder_of(trial.number), trial.starts + 1)
         self.running.add(trial.number)
         self._most_at_once = max(self._most_at_once, len(self.running))
         self._record("start", trial=trial.number)
-        plan = self.plan
+        plan, folder = self.plan, self.folder_of(trial.number)
+        if plan.remote:
+            folder = folder.relative_to(plan.folder.parent)
         return Order(
             number=trial.number,
             task=plan.task,
             data=plan.data,
             digest=plan.digest,
             config=trial.config,
-            folder=str(self.folder_of(trial.number)),
+            folder=str(folder),
+            remote=plan.remote,
             device=plan.share.device,
             threads=max(1, int(plan.share.cpus)),
             known=tuple(trial.reports),
             metric=trial.metric,
             select=trial.select,
             tasks=plan.tasks,
-            witness=str(self.journal.path.resolve()),
-            attempt=trial.starts,
+            witness="" if plan.remote else str(self.journal.path.resolve()),
+            attempt=0 if plan.remote else trial.starts,
         )
 
     def folder_of(self, number: int) -> Path:
@@ -271,7 +276,22 @@ class Progress:
             keep_model(self.folder_of(number), trial.starts)
         self._record("end", trial=number, state=state, reason=reason, **known)
         self.running.discard(number)
-        clear_places(self.folder_of(number))
+        if self.is_safe():
+            self._clear([number])
+
+    def is_safe(self) -> bool:
+        """Whether the journal so far would outlive this machine; else the search halts."""
+        trouble = self.journal.settle()
+        if trouble:
+            self.halt(trouble)
+        return not trouble
+
+    def _clear(self, numbers: Sequence[int]) -> None:
+        """Leave no checkpoint of trials that have ended."""
+        folders = [self.folder_of(number) for number in numbers]
+        for folder in folders:
+            clear_places(folder)
+        self.journal.copy.clear(folders)
 
 
 class JournalSearcher(Searcher):  # type: ignore[misc]
@@ -290,10 +310,14 @@ class JournalSearcher(Searcher):  # type: ignore[misc]
         if trial is None:
             return None if progress.is_waiting else Searcher.FINISHED
         try:
-            return progress.start(trial).to_config()
+            order = progress.start(trial)
         except OSError as error:
             progress.halt(f"{error.strerror or error} on this machine: {error.filename}")
             return Searcher.FINISHED
+        if progress.is_safe():
+            return order.to_config()
+        progress.running.discard(trial.number)  # no worker has it
+        return Searcher.FINISHED
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -9,7 +9,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,36 @@ from gsda.files import sync_folder
 Event = dict[str, Any]
 
 
+class Copy:
+    """What keeps a second copy of a search's folder elsewhere; this one keeps none."""
+
+    def nudge(self) -> None:
+        """Say that there is something new in the journal."""
+
+    def settle(self) -> str:
+        """Wait until the journal so far is safe; why it is not, or ""."""
+        return ""
+
+    def sync(self) -> str:
+        """Bring the copy up to date, the journal and all else; why that failed, or ""."""
+        return ""
+
+    def fetch(self, folder: Path) -> None:
+        """Bring what another machine left in a folder of the search."""
+
+    def clear(self, folders: Collection[Path]) -> None:
+        """Remove the checkpoints in folders of trials."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
 class Journal:
-    """The journal, held open by the one process that drives the search."""
+    """The journal, held open by the one process that drives the search.
+
+    Attributes:
+        copy: of the search's folder, where the storage is a URI (`tune.held`).
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or create, lock, and cut off a last line that a crash left unfinished.
@@ -31,6 +59,7 @@ class Journal:
                 this search.
         """
         self.path = path
+        self.copy = Copy()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b")
@@ -62,10 +91,16 @@ class Journal:
         self._file.flush()
         os.fsync(self._file.fileno())
         self.events.append(event)
+        self.copy.nudge()
         return event
+
+    def settle(self) -> str:
+        """Wait until all that was written would outlive this machine; why it would not, or ""."""
+        return self.copy.settle()
 
     def close(self) -> None:
         """Let go of the file and its lock; on a full disk what was refused before is so again."""
+        self.copy.close()
         with suppress(OSError):
             self._file.close()
 

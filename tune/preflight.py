@@ -11,6 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gsda.errors import BadInput
 from tune.cluster import Share, holds
+from tune.objectstore import StoreError, connect
 from tune.probe import probe_code, probe_data, versions
 
 ANSWER_S = 120.0  # for the import of torch and ray on a busy machine
@@ -18,14 +19,21 @@ Node = Mapping[str, Any]
 
 
 def preflight(
-    storage: Path, task: str, data: Mapping[str, Any], digest: str, weights: str, wanted: Share
+    storage: Path,
+    task: str,
+    data: Mapping[str, Any],
+    digest: str,
+    weights: str,
+    wanted: Share,
+    remote: str | None = None,
 ) -> int:
     """Refuse a cluster with a machine that could not work; returns how many there are.
 
     Machines that are too small for a trial are not asked.
 
     Args:
-        storage: the folder of all searches, which all machines must share.
+        storage: the folder of all searches, which all machines must share; or
+        remote: the URI, below which all must read and write.
         data: of `DataSpec`. digest: identity of the images, as the driver has them.
         weights: of `Config`.
 
@@ -33,6 +41,16 @@ def preflight(
         BadInput: names the machine and what it lacks.
     """
     nodes = [n for n in ray.nodes() if n["Alive"] and holds(n["Resources"], wanted)]
+    if remote is None:
+        _check_folder(nodes, storage)
+    else:
+        _check_uri(nodes, remote)
+    for node, found in _ask(nodes, probe_data, task, dict(data), weights, patience=None):
+        _check_data(node, found, task, digest)
+    return len(nodes)
+
+
+def _check_folder(nodes: list[Node], storage: Path) -> None:
     with _marker(storage) as (marker, nonce):
         for node, found in _ask(nodes, probe_code, str(marker)):
             _check_code(node, found)
@@ -42,9 +60,34 @@ def preflight(
                     f"{_name(node)} does not see what this machine writes to --storage {storage}: "
                     "name a folder that all machines share."
                 )
-    for node, found in _ask(nodes, probe_data, task, dict(data), weights, patience=None):
-        _check_data(node, found, task, digest)
-    return len(nodes)
+
+
+def _check_uri(nodes: list[Node], remote: str) -> None:
+    store, nonce = connect(remote), secrets.token_hex(16)
+    marker = f".preflight-{nonce[:8]}"
+    answers: list[str] = []
+    try:
+        store.write(marker, nonce.encode())
+        for node, found in _ask(nodes, probe_code, marker, remote):
+            _check_code(node, found)
+            answers.append(found["answer"])
+            if found["unusable"]:
+                raise BadInput(
+                    f"{_name(node)} cannot use --storage {store.shown}: {found['unusable']}."
+                )
+            written = store.read(found["answer"]) if store.find([found["answer"]]) else b""
+            if found["read"] != nonce or written.decode(errors="replace") != nonce:
+                raise BadInput(
+                    f"{_name(node)} has another --storage {store.shown} than this machine: "
+                    "name one that all machines reach under the same address."
+                )
+    except StoreError as error:
+        raise BadInput(
+            f"Nothing can be written to --storage {store.shown}: {error.strerror}."
+        ) from error
+    finally:
+        with suppress(StoreError):
+            store.delete([marker, *answers])
 
 
 @contextmanager

@@ -27,21 +27,25 @@ def versions() -> dict[str, str]:
     return {"gsda": __version__, "python": python} | found
 
 
-def probe_code(marker: str) -> dict[str, Any]:
+def probe_code(marker: str, remote: str = "") -> dict[str, Any]:
     """Whether this machine has the code, and reads and writes where the others do.
 
     Args:
-        marker: a file in the storage, written by the driver.
+        marker: a file in the storage, written by the driver; its name, if the storage is the URI
+            `remote`.
 
     Returns:
         versions: as `versions`; trouble: why the package cannot be imported, or "";
-        read: what stands in the marker, or why not; answer: name of a file beside it with the same.
+        read: what stands in the marker, or why not; answer: name of a file beside it with the same;
+        unusable: why the URI cannot be read and written, or "".
     """
     try:
         importlib.import_module("tune.trainable")
         found = {"versions": versions(), "trouble": ""}
     except Exception as error:  # of whatever kind: it is told to the user
         found = {"versions": {}, "trouble": f"{type(error).__name__}: {error}"}
+    if remote:
+        return found | _probe_store(marker, remote)
     answer = Path(f"{marker}.{secrets.token_hex(8)}")
     try:
         text = Path(marker).read_text(encoding="utf-8")
@@ -49,6 +53,21 @@ def probe_code(marker: str) -> dict[str, Any]:
     except OSError as error:
         text = str(error.strerror)
     return found | {"read": text, "answer": answer.name}
+
+
+def _probe_store(marker: str, remote: str) -> dict[str, Any]:
+    answer = f"{marker}.{secrets.token_hex(8)}"
+    found = {"read": "", "answer": answer, "unusable": ""}
+    try:
+        store = importlib.import_module("tune.objectstore").Store(remote)
+        text = store.read(marker)
+        store.write(answer, text)
+    except FileNotFoundError:
+        return found  # another store than the driver's
+    except Exception as error:  # of whatever kind: it is told to the user
+        reason = getattr(error, "strerror", None) or str(error)
+        return found | {"unusable": reason.rstrip(".")}
+    return found | {"read": text.decode(errors="replace")}
 
 
 def probe_data(task: str, data: dict[str, Any], weights: str) -> dict[str, str]:

@@ -20,9 +20,11 @@ from tune.history import History
 from tune.journal import read_events
 from tune.page import number, of_tasks, page, percent, rough, scores_of
 from tune.plots import draw
+from tune.remote import find_there, put_files
 from tune.seal import ACCURACY, CLASS_MEAN
 from tune.settings import BAD_USE, DEFAULT_STORAGE
 from tune.shelf import JOURNAL, find_named
+from tune.uri import locate
 
 FOLDER, PAGE, DATA = "report", "report.html", "report.json"
 REGRET, CLASS_REGRET = "oracle/regret_points", "oracle/class_mean_regret_points"
@@ -194,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Write the report of a search, running or over, into its folder.",
     )
     parser.add_argument("name", help="of the search")
-    parser.add_argument("--storage", type=Path, default=DEFAULT_STORAGE, help="of all searches")
+    parser.add_argument("--storage", default=DEFAULT_STORAGE, help="of all searches, or a URI")
     parser.add_argument(
         "--attach", action="store_true", help="put it at the search's run in MLflow, too"
     )
@@ -208,7 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make(options: argparse.Namespace) -> int:
-    folder = find_named(options.storage, options.name)
+    storage, remote = locate(options.storage)
+    folder = find_there(remote, storage, lambda: find_named(storage, options.name))
     uri = choose_tracking_uri(options.tracking_uri) if options.attach else ""
     check_database(uri)
     findings = find(History.of(read_events(folder / JOURNAL)[0]))
@@ -219,6 +222,7 @@ def _make(options: argparse.Namespace) -> int:
         raise BadInput(
             f"{folder / FOLDER} cannot be written ({error.strerror}): make it writable."
         ) from error
+    put_files(remote, folder, [FOLDER])
     print(f"Search {spec['name']}: {spec['task']}, {spec['data_title']}")
     print(f"  {len(history.ended)} of {history.total} trials are done")
     print()

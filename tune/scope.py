@@ -9,6 +9,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsda.config import Config
@@ -18,6 +19,7 @@ from tune.choice import choose
 from tune.group import Group
 from tune.history import TRANSFERRED, History
 from tune.journal import read_events
+from tune.remote import find_there
 from tune.seal import check_origins
 from tune.shelf import JOURNAL, find_named, find_search, method_of
 from tune.space import OF_ADAPTATION
@@ -125,11 +127,15 @@ def read_origin(task: Task | Group, settings: "Settings") -> Origin:
     return Origin(history, chosen.picked.number, dict(chosen.picked.config))
 
 
-def _find(settings: "Settings") -> Any:
+def _find(settings: "Settings") -> Path:
     """The folder of the search that `--from` names."""
+    storage, said = settings.storage.resolve(), str(settings.origin)
+    return find_there(settings.remote, storage, lambda: _named_or_newest(storage, said, settings))
+
+
+def _named_or_newest(storage: Path, said: str, settings: "Settings") -> Path:
     from tune.settings import resolve_tasks
 
-    storage, said = settings.storage.resolve(), str(settings.origin)
     if (storage / said / JOURNAL).is_file():
         return find_named(storage, said, OPTION)
     try:

@@ -23,6 +23,7 @@ from gsda.validators import DEFAULT_METRIC
 from tune.command import program
 from tune.group import Group
 from tune.holdout import SHARE
+from tune.remote import check_unbegun, find_begun
 from tune.scope import SCOPES, read_origin
 from tune.settings import (
     BAD_USE,
@@ -33,7 +34,6 @@ from tune.settings import (
     Settings,
     resolve_scope,
 )
-from tune.shelf import check_free, find_named, find_search
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
 from tune.stages import DEFAULT_TOP
 from tune.warmstart import read_earlier
@@ -104,36 +104,32 @@ def _flush(texts: list[str], settings: Settings, script: bool) -> int:
     """Deliver what MLflow is owed; the search is named, or the newest of each task."""
     if settings.resume:
         raise BadInput("--flush runs nothing, and --resume does: leave one of them out.")
-    storage = settings.storage.resolve()
-    if settings.name is not None:
-        folders = [find_named(storage, settings.name)]
-    elif texts:
-        tasks = resolve_scope(texts, settings)
-        folders = [find_search(storage, None, task, settings.method) for task in tasks]
-    else:
+    tasks = resolve_scope(texts, settings) if settings.name is None and texts else [None]
+    if settings.name is None and not texts:
         raise BadInput("--flush needs a search: give its --name, or a --task for the newest.")
+    folders = [find_begun(settings, task) for task in tasks]
     uri = choose_tracking_uri(settings.tracking_uri)
     from tune.console import Console, Script
     from tune.delivery import flush  # imports torch and mlflow
 
     console = (Script if script else Console)(options=settings.places())
-    return max(flush(folder, uri, settings.promote, console) for folder in folders)
+    remote = settings.remote
+    return max(flush(folder, uri, settings.promote, console, remote) for folder in folders)
 
 
 def _check_places(tasks: Sequence[Task | Group], settings: Settings) -> None:
     """What a look at the disk tells, before the seconds that torch and ray take to load."""
     if settings.data is not None:
         check_root(settings.data)
-    storage = settings.storage.resolve()
     for task in tasks if settings.warm_start and not settings.resume else ():
         read_earlier(task, settings)
     for task in tasks if settings.origin is not None else ():
         read_origin(task, settings)
     for task in tasks if len(tasks) == 1 else ():
         if settings.resume:
-            find_search(storage, settings.name, task, settings.method)
+            find_begun(settings, task)
         else:
-            check_free(storage, settings.name)
+            check_unbegun(settings)
 
 
 def _read(options: dict[str, Any]) -> Settings:
@@ -307,7 +303,9 @@ def _add_record(group: Any) -> None:
     group.add_argument(
         "--resume", action="store_true", help="go on with the search of that name, or the newest"
     )
-    group.add_argument("--storage", type=Path, help="folder of all searches (searches)")
+    group.add_argument(
+        "--storage", help="folder of all searches (searches), or s3://BUCKET/..., gs://BUCKET/..."
+    )
     group.add_argument(
         "--flush",
         action="store_true",

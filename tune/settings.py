@@ -21,6 +21,7 @@ from tune.scope import DATASET, check_scope
 from tune.seal import check_sealed, check_unsealed
 from tune.shelf import check_name
 from tune.space import SEARCHABLE
+from tune.uri import locate
 
 DEFAULT_STORAGE = Path("searches")
 DEFAULT_TRIALS, DEFAULT_MAX_FAILURES = 20, 2
@@ -45,6 +46,8 @@ class Settings:
         scope: what a search is about, and origin: whose winner it takes over (`tune.scope`).
         unseal: whether target labels may have a part in choosing (`tune.seal`).
         refit: whether the winner is trained again on all of the source, if some was held out.
+        storage: folder of all searches; may be given as a URI, and is then this machine's working
+            copy of what lies there, and `remote` the URI.
         warm_start: names of searches whose knowledge this one begins with.
         overrides: fields of `Config` that the user fixed.
     """
@@ -65,6 +68,7 @@ class Settings:
     name: str | None = None
     resume: bool = False
     storage: Path = DEFAULT_STORAGE
+    remote: str | None = None
     tracking_uri: str | None = None
     search: tuple[str, ...] | None = None
     promote: bool = False
@@ -92,9 +96,13 @@ class Settings:
         Raises:
             BadInput: names the option, its value and what it must be.
         """
-        for name in ("data", "storage", "cache"):
+        for name in ("data", "cache"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
+        if isinstance(self.storage, str):
+            storage, remote = locate(self.storage, self.cache)
+            object.__setattr__(self, "storage", storage)
+            object.__setattr__(self, "remote", remote)
         if self.warm_start is not None:
             names = (self.warm_start,) if isinstance(self.warm_start, str) else self.warm_start
             object.__setattr__(self, "warm_start", tuple(names))
@@ -116,7 +124,7 @@ class Settings:
             raise BadInput("--dashboard is for a Ray of one's own: leave it out with --address.")
         if re.match(r"[a-z][a-z0-9+]+:/", str(self.storage)):
             raise BadInput(
-                f"--storage is {self.storage}, but must be a folder: mount the store everywhere."
+                f"--storage is {self.storage}, but must be a folder here: mount the store."
             )
         if self.name is not None:
             check_name(self.name)
@@ -209,7 +217,7 @@ class Settings:
         """The options that say where things are kept, as far as they were said."""
         words: list[str] = []
         if self.storage != DEFAULT_STORAGE:
-            words += ["--storage", str(self.storage)]
+            words += ["--storage", self.remote or str(self.storage)]
         if self.tracking_uri is not None:
             words += ["--tracking-uri", hide_password(self.tracking_uri)]
         return words

@@ -34,7 +34,7 @@ from tune.space import DEFAULT_FIELDS, build_space
 # What a resumed search may be told anew; anything else stands in its journal.
 _MAY_CHANGE = (
     "trials max_hours device cpus_per_trial gpus_per_trial max_failures address dashboard name "
-    "resume storage tracking_uri promote cache data"
+    "resume storage remote tracking_uri promote cache data"
 ).split()
 # What goes on as it was begun unless a resume says otherwise.
 _MACHINES = ("device", "cpus_per_trial", "gpus_per_trial", "max_failures", "address")
@@ -304,4 +304,5 @@ def plan_of(spec: dict[str, Any], settings: Settings, folder: Path, share: Share
         max_failures=settings.chosen_max_failures,
         tasks=tuple((str(t), digest) for t, digest in members(spec)) if is_group(spec) else (),
         deadline=None if hours is None else time.time() + hours * 3600,
+        remote=settings.remote or "",
     )

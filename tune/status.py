@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from gsda.errors import BadInput
 from tune import lines
 from tune.history import History
 from tune.journal import Event, read_events
+from tune.remote import find_there, refresh
 from tune.screen import Screen
 from tune.settings import BAD_USE, DEFAULT_STORAGE, INTERRUPTED
 from tune.shelf import JOURNAL, find_named, find_newest
 from tune.standing import DONE, RUNNING, Standing
 from tune.table import table
+from tune.uri import locate
 
 LOOK_S = 2.0  # between two looks of `--watch`
 SILENT_S = 120.0  # after which a search that should run is said to be silent
@@ -29,8 +32,9 @@ SILENT_S = 120.0  # after which a search that should run is said to be silent
 class Reader:
     """Follows a journal by reading alone: it takes no lock and writes nothing."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._offset = path, 0
+    def __init__(self, path: Path, remote: str | None = None) -> None:
+        """`remote`: the URI that the journal is a working copy below."""
+        self._path, self._remote, self._offset = path, remote, 0
         self.history, self.standing = History(), Standing()
 
     def read(self) -> bool:
@@ -48,6 +52,12 @@ class Reader:
         if not self.history.spec:
             raise BadInput(f"{self._path} does not tell of a search yet: try again.")
         return bool(events)
+
+    def look(self) -> bool:
+        """The same, after a look at what the working copy is a copy of."""
+        with suppress(BadInput):  # the store is away: what is here is shown
+            refresh(self._remote, self._path)
+        return self.read()
 
     def _take(self, event: Event) -> None:
         self.history.apply(event)
@@ -97,9 +107,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(options: Any) -> int:
-    storage, name = options.storage.resolve(), options.name
-    folder = find_newest(storage) if name is None else find_named(storage, name, "NAME")
-    reader = Reader(folder / JOURNAL)
+    where, remote = locate(options.storage)
+    storage, name = where.resolve(), options.name
+    folder = find_there(
+        remote,
+        storage,
+        lambda: find_newest(storage) if name is None else find_named(storage, name, "NAME"),
+    )
+    reader = Reader(folder / JOURNAL, remote)
     reader.read()
     if not options.watch:
         _print(reader, options)
@@ -110,7 +125,7 @@ def _show(options: Any) -> int:
     while reader.standing.state == RUNNING:
         screen.show(report(reader.history, reader.standing, time.time(), screen.width))
         time.sleep(LOOK_S)
-        reader.read()
+        reader.look()
     screen.show([])
     _print(reader, options)
     return 0
@@ -128,7 +143,7 @@ def _follow(reader: Reader, options: Any) -> int:
         if over:
             return 0
         time.sleep(LOOK_S)
-        reader.read()
+        reader.look()
 
 
 def _print(reader: Reader, options: Any) -> None:
@@ -147,7 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("name", nargs="?", help="of the search; default: the last written to")
     parser.add_argument(
-        "--storage", type=Path, default=DEFAULT_STORAGE, help="folder of all searches (searches)"
+        "--storage", default=DEFAULT_STORAGE, help="folder or URI of all searches (searches)"
     )
     parser.add_argument("--watch", action="store_true", help="go on until the search is over")
     parser.add_argument("--json", action="store_true", help="one JSON object")

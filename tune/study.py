@@ -26,10 +26,12 @@ from gsda.files import write_atomically
 from tune import seal
 from tune.history import COMPLETE, FAILED, PAPER, PRUNED, SEARCHED, History, Trial
 from tune.journal import Event, read_events
+from tune.remote import find_there, put_files
 from tune.sampler import distributions, in_optuna
 from tune.settings import BAD_USE, DEFAULT_STORAGE
 from tune.shelf import JOURNAL, find_named
 from tune.space import Range, build_space, inside
+from tune.uri import locate
 
 STUDY = "optuna.log"
 _STATES = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
@@ -239,10 +241,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Write the Optuna study of a search, running or over, for optuna-dashboard.",
     )
     parser.add_argument("name", help="of the search")
-    parser.add_argument("--storage", type=Path, default=DEFAULT_STORAGE, help="of all searches")
+    parser.add_argument("--storage", default=DEFAULT_STORAGE, help="of all searches, or a URI")
     options = parser.parse_args(arguments)
     try:
-        path = export_study(find_named(options.storage, options.name))
+        storage, remote = locate(options.storage)
+        path = export_study(find_there(remote, storage, lambda: find_named(storage, options.name)))
+        put_files(remote, path.parent, [STUDY])
     except BadInput as error:
         print(f"study: {error}", file=sys.stderr)
         return BAD_USE

@@ -15,6 +15,7 @@ from typing import Any
 from gsda.config import Config
 from gsda.data.domain import Pair
 from gsda.data.load import DataSpec, load_domains
+from gsda.errors import BadInput
 from gsda.features import freeze
 from gsda.tasks import Task
 from gsda.tracking import choose_tracking_uri
@@ -106,6 +107,8 @@ class Sweep:
         Raises:
             BadInput: whatever is wrong with data, weights, settings or device.
         """
+        if settings.remote is not None:
+            raise BadInput("--storage is a URI, but must be a folder here: mount the store.")
         spec = specify(task, settings, console) | {"references": {}, "trials": 0}
         folder = settings.storage.resolve() / f"sweep-{task.slug}-{spec['digest'][:8]}"
         return cls(task, settings, spec, folder, retry, keep)

@@ -30,6 +30,7 @@ from gsda.run import Run
 from gsda.tasks import Task
 from tune.failures import GPU_MEMORY, STORAGE, chain, classify, rule_of
 from tune.handover import MovedOn, check_place, place_of
+from tune.mirrored import WorkingFolder
 from tune.picks import LAST, pick
 from tune.probe import here
 from tune.shelf import MODEL_FOLDER
@@ -44,12 +45,13 @@ class Order:
 
     Attributes:
         digest: identity of the images that the search is about.
-        folder: the trial's own, which driver and workers share.
+        folder: the trial's own, which all machines share.
         known: steps whose reports the driver already has.
         metric, select: how the step is picked whose model is kept (`tune.picks`).
         tasks: where a trial trains several tasks, each with the identity of its images.
         witness: a file of the search that a machine must see, if it shares the storage.
         attempt: which start of the trial it is, each with a place of its own (`tune.handover`).
+        remote: a URI, where the storage is one; the folder is then below it.
     """
 
     number: int
@@ -65,6 +67,7 @@ class Order:
     select: str = LAST
     witness: str = ""
     attempt: int = 0
+    remote: str = ""
     tasks: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -123,6 +126,9 @@ def _domains(task: Task, spec: DataSpec) -> tuple[Domain, Domain]:
 class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
     """The adapter; an actor is used for one trial after another."""
 
+    _working: WorkingFolder | None = None  # of a trial whose storage is a URI
+    _folder: Path | None = None
+
     def setup(self, config: dict[str, Any]) -> None:
         """Tune's first trial of this actor."""
         self._begin(Order.of_config(config))
@@ -141,9 +147,11 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         self._fixed = 0  # bytes on the GPU while training, beside what grows with the batch
         self._broken: Report | None = None
         self._free()
+        self.cleanup()
+        self._folder = None if order.remote else order.place
         try:
             torch.set_num_threads(order.threads)
-            self._restore(order.place)
+            self._restore(self._open(order))
         except Exception as error:
             self._broken = self._failed(error, 0)
 
@@ -152,6 +160,21 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         if self._order.device == "cuda":
             gc.collect()
             torch.cuda.empty_cache()
+
+    def _open(self, order: Order) -> Path:
+        """The trial's folder; of a URI, a copy of it that is this worker's own."""
+        if order.remote:
+            cache = here(order.data).cache
+            self._working = WorkingFolder(order.remote, order.folder, cache)
+        folder = order.place if self._working is None else self._working.folder
+        self._folder = folder
+        return folder
+
+    def cleanup(self) -> None:
+        """Tune is done with this actor, or with its trial."""
+        if self._working is not None:
+            self._working.close()
+            self._working = None
 
     def _restore(self, folder: Path) -> None:
         order = self._order
@@ -221,6 +244,8 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
             report = self._advance(run)
         if report.finished:  # one that was killed over this has the report, and not the model
             self._keep_model(run)
+        if self._working is not None:  # before the driver hears of it
+            self._working.push()
         return report
 
     def _failed(self, error: Exception, step: int) -> Report:
@@ -261,7 +286,8 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         self._reports.append(report)
         texts = [entry.to_result()[PAYLOAD] for entry in self._reports]
         state = {"run": run.state_dict(), "reports": texts}
-        save_step(self._order.place, run.step_count, state, keep=self._kept())
+        assert self._folder is not None
+        save_step(self._folder, run.step_count, state, keep=self._kept())
         return report
 
     def _keep_model(self, run: Run | Suite) -> None:
@@ -270,7 +296,8 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         Raises:
             BadCheckpoint: the picked step's is damaged; all are dropped, to begin again.
         """
-        folder, step = self._order.place, self._picked
+        assert self._folder is not None
+        folder, step = self._folder, self._picked
         selection = {"trial": self._order.number}  # the rest, when it has been chosen
         if isinstance(run, Suite):
             run.keep_models(step, selection)
@@ -309,10 +336,15 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
 
     def _keep_traceback(self) -> str:
         """Write down the traceback at hand; says where it is."""
-        folder = Path(self._order.folder)
+        working = self._working
+        folder = self._folder if self._order.remote else Path(self._order.folder)
+        if folder is None:
+            return "its traceback could not be kept: the storage was not reached"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            if working is not None:
+                working.push()
         except OSError as error:
             return f"its traceback could not be kept: {error.strerror}"
-        return f"see error.txt in {folder}"
+        return f"see error.txt in {folder if working is None else working.shown}"

@@ -19,9 +19,10 @@ from gsda.tasks import Task
 from tune.group import Group
 from tune.history import COMPLETE, PAPER, PRUNED, SEARCHED, History, Trial
 from tune.journal import read_events
+from tune.remote import find_other
 from tune.seal import check_origins
 from tune.settings import Settings
-from tune.shelf import JOURNAL, find_named, method_of
+from tune.shelf import JOURNAL, method_of
 from tune.space import Range, inside
 
 OPTION = "--warm-start"
@@ -42,7 +43,7 @@ def read_earlier(task: Task | Group, settings: Settings) -> list[History]:
             raise BadInput(f"{OPTION} {name} is given twice: leave one out.")
     found = []
     for name in names:
-        folder = find_named(settings.storage.resolve(), name, OPTION)
+        folder = find_other(settings, name, OPTION)
         history = History.of(read_events(folder / JOURNAL)[0])
         check_origins(OPTION, [history.spec], settings.unseal)
         _check(history, task, settings)

@@ -19,6 +19,7 @@ FAULTS = (
     "disk",
     "files",
     "interrupt",
+    "bucket",
     "many",
 )
 

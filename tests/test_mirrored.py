@@ -1,0 +1,223 @@
+"""A folder and its copy; and a trial whose folder is below a URI, bit for bit as on a folder."""
+
+import errno
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scene
+from test_trainable import all_reports, order, same, tell, weights
+from uris import Flaky
+
+from gsda.errors import BadInput
+from tune import mirrored
+from tune.failures import BAD_DATA, STORAGE
+from tune.mirrored import Mirrored, WorkingFolder, is_checkpoint
+from tune.objectstore import Store, StoreError
+from tune.shelf import MODEL_FOLDER
+from tune.trainable import RunTrainable
+
+PLACE = "s/trials/0003"
+STEP = "step-000000002.0123456789abcdef.pt"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "near").mkdir()
+    return tmp_path / "near"
+
+
+def write(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def test_the_copy_becomes_what_the_folder_is(uri: str, folder: Path, tmp_path: Path) -> None:
+    store = Store(uri)
+    ours = Mirrored(store, "s/trials/0003", folder)
+    write(folder, STEP, b"1")
+    write(folder, "model/manifest.json", b"{}")
+    write(folder, ".torn.tmp", b"x")
+    ours.push_all()
+    assert list(store.files(PLACE)) == ["model/manifest.json", STEP]
+    (folder / STEP).unlink()
+    write(folder, "model/manifest.json", b"{1}")
+    ours.push_all()
+    assert {n: store.read(f"{PLACE}/{n}") for n in store.files(PLACE)} == {
+        "model/manifest.json": b"{1}"
+    }
+    other = Mirrored(store, PLACE, tmp_path / "other")
+    other.pull()
+    assert (tmp_path / "other" / "model" / "manifest.json").read_bytes() == b"{1}"
+
+
+def test_what_did_not_change_is_not_sent_again(folder: Path, tmp_path: Path) -> None:
+    store = Flaky(f"file://{tmp_path}/far")
+    ours = Mirrored(store, "s", folder)
+    write(folder, "a", b"1")
+    ours.push_all()
+    write(folder, "b", b"2")
+    ours.push_all()
+    ours.push_all()
+    assert store.calls == ["s/a", "s/b"]
+
+
+def test_what_was_written_last_is_sent_last(folder: Path, tmp_path: Path) -> None:
+    """And what was not sent is sent the next time; what is to go stays until then."""
+    store = Flaky(f"file://{tmp_path}/far")
+    ours = Mirrored(store, "s", folder)
+    old = write(folder, "old", b"0")
+    ours.push_all()
+    old.unlink()
+    for n, name in enumerate(("weights.pt", "manifest.json")):
+        path = write(folder, name, b"1")
+        path.touch()
+        mirrored.os.utime(path, (n, n))
+    store.calls.clear()
+    store.before_write = lambda name: setattr(store, "failures", int("manifest" in name))
+    with pytest.raises(StoreError):
+        ours.push_all()
+    assert store.calls == ["s/weights.pt", "s/manifest.json"]
+    assert list(store.files("s")) == ["old", "weights.pt"]
+    store.before_write = lambda name: None
+    store.failures = 0
+    ours.push_all()
+    assert store.calls == ["s/weights.pt", "s/manifest.json", "s/manifest.json"]
+    assert list(store.files("s")) == ["manifest.json", "weights.pt"]
+
+
+@pytest.mark.parametrize("name", [".hidden", "a/..b", "a/.b/c", "a\nb", "a\\b"])
+def test_names_of_strangers_do_not_reach_the_disk(name: str, folder: Path, tmp_path: Path) -> None:
+    store = Store(f"file://{tmp_path}/far")
+    store.write(f"s/{name}", b"evil")
+    store.write("s/good.pt", b"1")
+    Mirrored(store, "s", folder).pull()
+    assert [path.name for path in folder.rglob("*")] == ["good.pt"]
+
+
+def test_a_name_that_leads_elsewhere(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which an object store may list, and a folder may not."""
+    store = Store(f"file://{tmp_path}/far")
+    names = ["../../evil", "/evil", "a/../../evil", "a\\..\\evil", "a//evil"]
+    monkeypatch.setattr(store, "files", lambda below: dict.fromkeys(names))
+    monkeypatch.setattr(store, "read", lambda name: b"evil")
+    Mirrored(store, "s", folder).pull()
+    assert list(tmp_path.rglob("*evil*")) == []
+
+
+def test_checkpoints_by_their_names() -> None:
+    assert is_checkpoint(STEP)
+    assert is_checkpoint(f"A2W/{STEP}")
+    assert not is_checkpoint("model/weights.pt")
+    assert not is_checkpoint(f"{STEP}.tmp")
+
+
+# A worker
+
+
+@pytest.fixture
+def make(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> Iterator[Any]:
+    """A function that gives a worker an order: of a folder of that name, or below the URI."""
+    monkeypatch.setattr(RunTrainable, "_setup_logdir", lambda self: None)
+    Store(uri).write("s/journal.log", b"\n")
+    made: list[RunTrainable] = []
+
+    def build(name: str, known: tuple[int, ...] = (), **changes: Any) -> RunTrainable:
+        told = order(cache, tmp_path / name, known, **changes)
+        if name == PLACE:
+            told = replace(told, folder=PLACE, remote=uri)
+        made.append(RunTrainable(told.to_config()))
+        return made[-1]
+
+    yield build
+    for each in made:
+        each.cleanup()
+
+
+def test_a_trial_below_a_uri_is_that_of_a_folder(make: Any, uri: str, tmp_path: Path) -> None:
+    """Killed after each report, and gone on with by a worker that has nothing of it."""
+    undisturbed = all_reports(make("near"))
+    reports = [tell(make(PLACE))]
+    store = Store(uri)
+    assert [is_checkpoint(name) for name in store.files(PLACE)] == [True]
+    while not reports[-1].finished:
+        worker = make(PLACE, tuple(report.step for report in reports))
+        assert worker._folder not in (None, tmp_path / "near")
+        reports.append(tell(worker))
+    assert same(reports, undisturbed)
+
+    def plain(names: Any) -> list[str]:
+        return sorted(name.partition(".")[0] for name in names)
+
+    near = tmp_path / "near"
+    here = [path.relative_to(near).as_posix() for path in near.rglob("*") if path.is_file()]
+    assert plain(store.files(PLACE)) == plain(here)
+    ours = store.read(f"{PLACE}/{MODEL_FOLDER}/weights.pt")
+    assert ours == (near / MODEL_FOLDER / "weights.pt").read_bytes()
+    assert weights(near).keys()
+
+
+def test_a_torn_checkpoint_costs_one_evaluation(make: Any, uri: str) -> None:
+    first = make(PLACE)
+    reports = [tell(first), tell(first)]
+    store = Store(uri)
+    newest = max(name for name in store.files(PLACE) if is_checkpoint(name))
+    store.write(f"{PLACE}/{newest}", store.read(f"{PLACE}/{newest}")[:1000])
+    again = tell(make(PLACE, known=(2,)))
+    assert again.step == 4
+    assert again.metrics == reports[1].metrics
+    assert "is damaged; going on from the one before" in again.notes[0]
+
+
+def test_nothing_is_left_on_the_machine(make: Any, cache: Path, uri: str) -> None:
+    worker = make(PLACE)
+    tell(worker)
+    folder = worker._folder
+    assert folder.is_dir()
+    worker.cleanup()
+    assert not folder.exists()
+
+
+@pytest.fixture
+def nearby(tmp_path: Path) -> str:
+    uri = f"file://{tmp_path}/far"
+    Store(uri).write("s/journal.log", b"\n")
+    return uri
+
+
+def test_what_killed_workers_left_is_swept(nearby: str, tmp_path: Path) -> None:
+    first = WorkingFolder(nearby, PLACE, tmp_path / "cache")
+    dead = first.folder.with_name(f"{mirrored._machine()}-4194305-x")  # beyond any process id
+    dead.mkdir()
+    second = WorkingFolder(nearby, PLACE, tmp_path / "cache")
+    assert sorted(first.folder.parent.iterdir()) == sorted([first.folder, second.folder])
+
+
+def test_a_machine_that_sees_another_store(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"does not see file:///.*/s/journal.log: its storage"):
+        WorkingFolder(f"file://{tmp_path}/other", PLACE, tmp_path / "cache")
+
+
+def test_a_store_that_goes_away(cache: Path, nearby: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search halts, as over a full disk; a machine that sees another store halts it, too."""
+    monkeypatch.setattr(RunTrainable, "_setup_logdir", lambda self: None)
+    monkeypatch.setenv("GSDA_STORAGE_PATIENCE_S", "0")
+    told = replace(order(cache, Path()), folder=PLACE, remote=nearby)
+    worker = RunTrainable(told.to_config())
+
+    def fail(self: Store, name: str, content: bytes) -> None:
+        raise StoreError(errno.EIO, "it does not answer", f"file:///far/{name}")
+
+    monkeypatch.setattr(Store, "write", fail)
+    report = tell(worker)
+    assert report.cause == STORAGE
+    assert "it does not answer on " in report.fault
+    assert f"file:///far/{PLACE}/step-" in report.fault
+    lost = RunTrainable(replace(told, remote=f"{nearby}er").to_config())
+    assert tell(lost).cause == BAD_DATA
+    assert scene.TASK
