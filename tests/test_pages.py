@@ -197,3 +197,11 @@ def test_the_champion_explains_itself(page: Any, site: Site) -> None:
         assert words in shown
     assert 'load_model("models:/gsda-glyph31-W2D/1")' in shown
     assert "MIT licence" in shown
+
+
+def test_the_table_of_versions_says_what_each_is(page: Any, site: Site) -> None:
+    page.goto(f"{site.address}/#/models/gsda-glyph31-W2D")
+    page.get_by_text("Best models of glyph31/W2D").wait_for()
+    row = page.locator("tr, [role=row]").filter(has_text="Version 1").first
+    row.wait_for()
+    row.get_by_text("glyph31/W2D by ").wait_for()  # of the rest MLflow shows dots
