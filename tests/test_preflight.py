@@ -101,6 +101,24 @@ def test_storage_that_is_not_shared(
     assert list((place / "hidden").iterdir()) == []
 
 
+def test_a_uri_that_all_reach(machines: Machines, place: Path) -> None:
+    assert _check(place, remote=f"file://{place}/far") == 2
+    assert list((place / "far").iterdir()) == []
+
+
+def test_a_uri_that_is_another_place_there(
+    machines: Machines, place: Path, only: Callable[[str], None]
+) -> None:
+    if not _can_unshare():
+        pytest.skip("NO MOUNT NAMESPACES HERE: NOT TESTED WITH A URI THAT IS NOT SHARED")
+    only("alone")
+    with pytest.raises(
+        BadInput, match=rf"{WHERE} has another --storage file:///\S+hidden/far than"
+    ):
+        _check(place, BAD, remote=f"file://{place}/hidden/far")
+    assert list((place / "hidden" / "far").iterdir()) == []
+
+
 def test_images_that_are_not_there(
     machines: Machines, place: Path, only: Callable[[str], None]
 ) -> None:
