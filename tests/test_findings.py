@@ -7,8 +7,9 @@ import finished
 import pytest
 import scene
 
-from tune.findings import LEAST, find, importance, step_picks, step_regrets
-from tune.history import COMPLETE, History
+from tune.findings import LEAST, STEP_REGRET, find, importance, step_picks, step_regrets
+from tune.history import COMPLETE, REFITTED, History
+from tune.report import regrets, summary
 
 
 def test_the_trials_worth_a_look() -> None:
@@ -149,3 +150,39 @@ def test_plain_values() -> None:
     assert plain["by_target_labels"]["regret_points"] > 0
     assert plain["trials"] == {"COMPLETE": 14, "PRUNED": 1, "FAILED": 1, "OPEN": 0, "total": 16}
     assert as_json(find(finished.history(labels=False)))["by_target_labels"] is None
+
+
+def refitted(select: str) -> History:
+    """A search by a score of a hold-out, and the winner's refit, which has no such score."""
+    events = finished.events(refit=True, metric="val/dev", select=select)[:-1]
+    for event in events:
+        if event["event"] == "report":
+            event["metrics"] = event["metrics"] | {"val/dev": event["metrics"]["val/bnm"]}
+    config = next(e["config"] for e in events if e["event"] == "ask" and e["trial"] == 13)
+    again = finished.trial(16, REFITTED, config | {"holdout": 0.0}, True)
+    again[0] |= {"parent": 13}
+    for event in again:
+        if event["event"] == "report":
+            event["metrics"] = event["metrics"] | {"oracle/target_accuracy": 0.99}
+    return History.of([*events, *again])
+
+
+@pytest.mark.parametrize("select", ["last", "best"])
+def test_a_refit_takes_no_score_from_the_record(select: str) -> None:
+    history = refitted(select)
+    found = find(history)
+    assert found.choice is not None
+    model = found.choice.model
+    assert (model.number, model.picked) == (16, 6)
+    assert model.value("oracle/target_accuracy") == 0.99
+    assert {entry.name for entry in found.judged} == {"val/bnm", "val/im", "val/none", "val/dev"}
+    assert all(entry.pick.kind != REFITTED for entry in found.judged)
+    assert set(found.mean_step_regret) == {"last", "best"}
+    # Nobody could have chosen it: the others are not measured against it.
+    assert {row.role: row.trial.number for row in found.rows}["oracle"] == 11
+    assert found.regret == find(finished.history()).regret
+    assert [step.title for step in found.steps if step.kept] == ["last step"]
+    assert regrets(found)[STEP_REGRET] == pytest.approx(0.0)
+    assert any(
+        line.startswith("  regret of its step: last step (6) 0.0") for line in summary(found)
+    )

@@ -28,4 +28,11 @@ def test_all_of_them_side_by_side() -> None:
     unlabelled = {step: {"val/bnm": m["val/bnm"]} for step, m in REPORTS.items()}
     assert all_picks(unlabelled, "val/bnm") == {"last": 8, "best": 4}
     assert all_picks({}, "val/bnm") == {}
-    assert pick({2: {}}, "val/bnm", "best") is None
+    assert all_picks({2: {}}, "val/bnm") == {"last": 2}
+
+
+@pytest.mark.parametrize("select", SELECTIONS)
+def test_without_the_metric_it_is_the_last_step(select: str) -> None:
+    """A refit has no score that judges by a hold-out."""
+    assert pick(REPORTS, "val/dev", select) == 8
+    assert pick({}, "val/dev", select) is None

@@ -148,6 +148,53 @@ def test_what_a_group_says_of_itself(group_spec: dict[str, Any], store: str) -> 
 # A winner from elsewhere
 
 
+@pytest.mark.parametrize(
+    ("share", "options", "expected"),
+    [
+        (0.0, {"metric": "val/dev"}, 0.2),
+        (0.0, {"pick": "val/dev"}, 0.2),
+        (0.0, {}, 0.0),
+        (0.3, {"refit": True}, 0.3),
+        (0.3, {"metric": "val/dev"}, 0.3),
+        (0.3, {"overrides": {"holdout": 0.1}}, 0.1),
+    ],
+)
+def test_what_is_held_out_of_a_transferred_training(
+    share: float,
+    options: dict[str, Any],
+    expected: float,
+    tmp_path: Path,
+    cache: Path,
+    capsys: Capture,
+) -> None:
+    base = scene.small_config(holdout=share).to_dict()
+    finished.write(tmp_path / "old", name="old", base=base)
+    settings = Settings(storage=tmp_path, cache=cache, scope="transfer", origin="old", **options)
+    found = spec.specify(D2W, settings, Console())
+    configs = [found["base"], *found["references"].values()]
+    assert [config["holdout"] for config in configs] == [expected] * 4
+    told = "val/dev judges by 20% of the source" in capsys.readouterr().out
+    assert told == (share == 0 and bool(options))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--refit", "--refit trains the winner again on all of the source, and all of it is"),
+        ("--metric val/dev --holdout 0", "and --holdout is 0: leave it out, or hold out a share"),
+    ],
+)
+def test_a_hold_out_that_is_not_there(
+    arguments: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished.write(tmp_path / "searches" / "old", name="old")
+    assert main(f"--task A2D --scope transfer --from old {arguments}".split()) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert sentence in err
+
+
 @pytest.fixture
 def transferred(tmp_path: Path, cache: Path) -> dict[str, Any]:
     """The spec of W2D's winner on D2W, with other steps and another seed."""

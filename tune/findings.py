@@ -20,6 +20,7 @@ from tune.history import (
     OPEN,
     PAPER,
     PRUNED,
+    REFITTED,
     SEARCHED,
     SOURCE_ONLY,
     History,
@@ -140,7 +141,7 @@ class Findings:
 def find(history: History) -> Findings:
     """What there is to tell of a search, running or over."""
     chosen = choose(history)
-    finished = history.in_state(COMPLETE)
+    finished = _competing(history)
     picked = None if chosen is None else chosen.picked
     return Findings(
         history,
@@ -155,6 +156,11 @@ def find(history: History) -> Findings:
     )
 
 
+def _competing(history: History) -> list[Trial]:
+    """The finished trials but for a refit, which has trained on what others are judged by."""
+    return [trial for trial in history.in_state(COMPLETE) if trial.kind != REFITTED]
+
+
 def _rows(history: History, picked: Trial | None) -> list[Row]:
     as_in_paper = history.spec["as_in_paper"]
     given = "the paper's setting" if as_in_paper else "the given setting"
@@ -162,7 +168,7 @@ def _rows(history: History, picked: Trial | None) -> list[Row]:
         ("chosen", "chosen", picked),
         (PAPER, given, _reference(history, PAPER)),
         (SOURCE_ONLY, "source-only", _reference(history, SOURCE_ONLY)),
-        ("oracle", "best by labels", _best(history.in_state(COMPLETE), ACCURACY)),
+        ("oracle", "best by labels", _best(_competing(history), ACCURACY)),
     ]
     return [Row(role, title, trial) for role, title, trial in entries if trial is not None]
 
@@ -185,19 +191,24 @@ def _regret(trials: Sequence[Trial], picked: Trial | None, metric: str) -> float
 
 def step_picks(trial: Trial) -> list[StepPick]:
     """The steps that could be a trial's model, by each way of picking, and what each costs."""
-    picks = trial.picks
+    picks, kept = trial.picks, way_kept(trial)
     top = trial.reports[picks["oracle"]][ACCURACY] if "oracle" in picks else None
     return [
         StepPick(
             _STEPS[name].format(metric=trial.metric),
             step,
-            name == trial.select,
+            name == kept,
             trial.reports[step].get(trial.metric),
             trial.reports[step].get(ACCURACY),
             _points(top, trial.reports[step].get(ACCURACY)),
         )
         for name, step in picks.items()
     ]
+
+
+def way_kept(trial: Trial) -> str:
+    """The way of picking a step that a trial's model came by; see `tune.picks.pick`."""
+    return trial.select if trial.select in trial.picks else LAST
 
 
 def step_regrets(trial: Trial) -> dict[str, float]:

@@ -23,8 +23,13 @@ SELECTIONS: dict[str, Callable[[Reports, str], int | None]] = {LAST: last_step, 
 
 
 def pick(reports: Reports, metric: str, select: str) -> int | None:
-    """The step whose model stands for the trial; None without reports."""
-    return SELECTIONS[select](reports, metric)
+    """The step whose model stands for the trial; None without reports.
+
+    A trial that has no such metric, as a refit has none that judges by a hold-out, is taken as it
+    ends.
+    """
+    found = SELECTIONS[select](reports, metric)
+    return last_step(reports, metric) if found is None else found
 
 
 def all_picks(reports: Reports, metric: str) -> dict[str, int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from gsda.errors import BadInput
 from gsda.files import write_atomically
 from gsda.tracking import check_database, choose_tracking_uri
-from tune.findings import STEP_REGRET, Findings, as_json, find, setting, step_regrets
+from tune.findings import STEP_REGRET, Findings, as_json, find, setting, step_regrets, way_kept
 from tune.history import History
 from tune.journal import read_events
 from tune.page import number, of_tasks, page, percent, rough, scores_of
@@ -75,7 +75,7 @@ def regrets(findings: Findings) -> dict[str, float]:
     """What the choices of a search cost, in points of accuracy; empty without labels."""
     choice = findings.choice
     own = {} if choice is None else step_regrets(choice.model)
-    select = "" if choice is None else choice.model.select
+    select = "" if choice is None else way_kept(choice.model)
     known = {
         REGRET: findings.regret,
         CLASS_REGRET: findings.class_regret,

@@ -18,6 +18,7 @@ from gsda.tasks import Task
 from tune.choice import choose
 from tune.group import Group
 from tune.history import TRANSFERRED, History
+from tune.holdout import check_refit, chosen_share
 from tune.journal import read_events
 from tune.remote import find_there
 from tune.seal import check_origins
@@ -84,6 +85,26 @@ class Origin:
     def metric(self) -> str:
         return str(self.history.spec["metric"])
 
+    def holdout(self, settings: "Settings") -> float:
+        """The share of the source that is held out: as was said, else as in its search.
+
+        Raises:
+            BadInput: a score needs a share and has none, or a refit has nothing to add.
+        """
+        share = chosen_share(self.held(settings), self.metrics(settings))
+        if settings.refit:
+            check_refit(share)
+        return share
+
+    def held(self, settings: "Settings") -> dict[str, Any]:
+        """The fields that were said, and the hold-out of its search if it had one."""
+        share = self.history.spec["base"].get("holdout")
+        return ({"holdout": share} if share else {}) | settings.overrides
+
+    def metrics(self, settings: "Settings") -> list[str]:
+        """What the choice rests on: the scores that were said, else the metric of its search."""
+        return settings.metrics if settings.metric else [self.metric, *settings.metrics]
+
     def references(self, base: Config) -> dict[str, dict[str, Any]]:
         """Its setting in the training of `base`: other training options, weights and seeds."""
         fields = set(self.history.spec["search"]) | set(OF_ADAPTATION) | {"method", "levels"}
@@ -124,7 +145,9 @@ def read_origin(task: Task | Group, settings: "Settings") -> Origin:
         raise BadInput(f"{name} has no winner yet: finish it with --resume.")
     if str(task) in (spec["task"], *(str(member) for member, _ in members(spec))):
         raise BadInput(f"{name} was searched on {task} itself: name other tasks.")
-    return Origin(history, chosen.picked.number, dict(chosen.picked.config))
+    origin = Origin(history, chosen.picked.number, dict(chosen.picked.config))
+    origin.holdout(settings)
+    return origin
 
 
 def _find(settings: "Settings") -> Path:

@@ -174,7 +174,7 @@ class Settings:
         if self.pick is not None:
             check_rule(self.pick, check)
         share = chosen_share(self.overrides, self.metrics)
-        if self.refit and not self.resume:
+        if self.refit and not self.resume and self.origin is None:  # else the origin has a say
             check_refit(share)
         _check("--seeds", self.seeds, self.seeds is None or self.seeds >= 2, "at least 2")
         _check("--top", self.top, self.top is None or self.top >= 1, "at least 1")

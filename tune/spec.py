@@ -96,11 +96,18 @@ def specify(task: Task | Group, settings: Settings, console: Console) -> dict[st
         "said": _said(settings),
         "version": gsda.__version__,
     }
-    if said := describe(settings.overrides, settings.metrics, bool(settings.refit)):
+    if said := _held_out(settings, origin):
         console.say(said)
     if settings.warm_start:
         spec["warm"] = warmstart.describe(warmstart.read_earlier(task, settings), spec, space)
     return spec
+
+
+def _held_out(settings: Settings, origin: Origin | None) -> str:
+    """A sentence on a hold-out that nobody asked for; "" if there is none."""
+    if origin is None:
+        return describe(settings.overrides, settings.metrics, bool(settings.refit))
+    return describe(origin.held(settings), origin.metrics(settings), bool(settings.refit))
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,7 @@ def _base(
     if settings.weights is not None:
         changes["weights"] = _absolute(settings.weights)
     if origin is not None:
+        changes["holdout"] = origin.holdout(settings)
         return Config.from_dict(origin.history.spec["base"] | changes).check_classes(n_classes)
     changes["holdout"] = chosen_share(settings.overrides, settings.metrics)
     base = recommend(task, n_classes, backbone, **changes)
