@@ -19,7 +19,7 @@ from typing import Any
 
 from experiments.options import build_common, read_settings
 from gsda.errors import BadInput
-from gsda.methods import METHODS, find_entry
+from gsda.methods import METHODS, find_entry, key_of
 from gsda.tasks import Task
 from tune.choice import candidates
 from tune.history import SOURCE_ONLY, History, Trial
@@ -62,7 +62,9 @@ def run(options: Any) -> int:
         raise BadInput(f"--on {options.on} is {len(tasks)} tasks: name one, such as {tasks[0]}.")
     (task,) = tasks
     frozen = settings.overrides.get("features") == "frozen"
-    names = options.methods or [n for n, e in METHODS.items() if frozen or not e.frozen_only]
+    names = [key_of(name) for name in options.methods or ()] or [
+        n for n, e in METHODS.items() if frozen or not e.frozen_only
+    ]
     for name in names:
         find_entry(name)
     orders = {name: order(task, settings, name) for name in names}

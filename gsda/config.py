@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from gsda.errors import BadInput
+from gsda.methods import key_of
 
 LEVELS = ("dom", "grp", "cls")
 SYNC_READINGS = ("batch", "squared", "relative", "sample", "penalty")
@@ -33,7 +34,7 @@ class Config:
             methods of what adapts, as a multiple of the weight that its authors give.
         sync: reading of Eq. 10 and 11, or "penalty" in their place; see
             `gsda.losses.synchronisation`.
-        method: a key of `gsda.methods.METHODS`.
+        method: a key of `gsda.methods.METHODS`; its title in the literature is taken for it.
         backbone: a key of `gsda.backbones.BACKBONES`.
         weights: pretrained weights of the backbone: "default" (torchvision's, where there are any),
             "none", or a file.
@@ -125,6 +126,7 @@ class Config:
         known = len(set(self.levels)) == len(ordered) == len(self.levels)
         _require(self, "levels", known, f"a selection of {', '.join(LEVELS)}, each once")
         object.__setattr__(self, "levels", ordered)
+        object.__setattr__(self, "method", key_of(self.method))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as written to JSON and checkpoints."""

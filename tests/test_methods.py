@@ -15,11 +15,12 @@ from gsda.bundle import load_bundle, save_bundle
 from gsda.config import Config, source_only
 from gsda.data.domain import Domain, Pair
 from gsda.errors import BadCheckpoint, BadInput, NonFinite
-from gsda.methods import METHODS, check_fields, check_method, find_method
+from gsda.methods import METHODS, check_fields, check_method, find_method, key_of
 from gsda.methods.base import Method
 from gsda.model import build_head, build_network
 from gsda.run import Run
 from gsda.tasks import Task
+from tune.settings import Settings
 
 TASK = Task("own", "left", "right")
 CLASSES = ("a", "b", "c")
@@ -319,3 +320,18 @@ def test_nothing_is_drawn_from_the_global_generator(name: str) -> None:
     network = build_network("cnn", R, 8, 0)
     find_method(name)(network, configure(name, "images"), R)
     assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize(
+    ("said", "key"),
+    [
+        *((entry.title, key) for key, entry in METHODS.items()),
+        *((key.upper().replace("_", "-"), key) for key in METHODS),
+        ("nothing-such", "nothing-such"),
+    ],
+)
+def test_a_method_has_the_name_of_the_literature(said: str, key: str) -> None:
+    assert key_of(said) == key
+    assert Config(method=said).method == key
+    if key in METHODS:
+        assert Settings(overrides={"method": said, "features": "frozen"}).method == key

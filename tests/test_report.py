@@ -175,7 +175,8 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_report_that_fails_is_one_line(folder: Path, broken: None) -> None:
     assert after_search(folder, history(folder), "sqlite:////gone.db") == [
-        "There is no report (ValueError: no ink). Make it with: python -m tune.report scene"
+        "There is no report (ValueError: no ink). Make it with: "
+        f"python -m tune.report scene --storage {folder.parent}"
     ]
     assert deliver(folder, history(folder), "sqlite:////gone.db") == "ValueError: no ink"
 

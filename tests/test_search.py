@@ -28,6 +28,7 @@ from gsda.validators import DEFAULT_METRIC
 from tune import driver, shelf, spec
 from tune.cluster import Share
 from tune.console import Console
+from tune.group import grouped
 from tune.history import OPEN, History
 from tune.journal import Journal, read_events
 from tune.record import SEARCH_TAG, TRIAL_TAG
@@ -298,6 +299,24 @@ def test_a_resume_may_repeat_what_was_said(said: dict[str, Any], begun: Path) ->
     history = History.of(read_events(begun / "journal.log")[0])
     settings = Settings(resume=True, name="old", **said)
     spec.check_resume(Task.parse("glyph31/W2D"), settings, history, Console())
+
+
+def test_a_name_is_enough_to_resume(begun: Path, refuse: Refuse) -> None:
+    """What follows is refused for another reason: the task was known."""
+    assert "--seed is 4, but old was begun with 3" in refuse(
+        *"--name old --resume --seed 4".split()
+    )
+    assert "No task is named" in refuse("--resume")
+    assert "No task is named" in refuse("--name", "new")
+    assert "There is no search named gone in" in refuse("--name", "gone", "--resume")
+
+
+def test_several_tasks_are_known_by_the_name(here: Path, cache: Path, refuse: Refuse) -> None:
+    group = grouped([Task.parse("glyph31/W2D"), Task.parse("glyph31/D2W")])
+    told = spec.specify(group, Settings(cache=cache, scope="dataset"), Console())
+    shelf.claim(here / "searches", "both", group, told).close()
+    said = refuse(*"--name both --resume --steps 7".split())
+    assert "--steps is 7, but both was begun with" in said
 
 
 def test_a_search_that_is_being_driven(

@@ -76,7 +76,7 @@ def test_an_interrupted_search_can_go_on(begin: Begin, tmp_path: Path, capsys: C
     progress.journal.append("pause", trials=[6], reason="the disk is full")
     said = show(tmp_path, capsys)
     assert "  interrupted 0 s ago: the disk is full\n" in said
-    assert said.splitlines()[-1].endswith("--name scene --resume")
+    assert said.splitlines()[-1].endswith(f"--name scene --storage {tmp_path} --resume")
     assert "  2 waiting, " in said
 
 

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from gsda.tracking import hide_password
+
 INSTALLED, SCRIPT = "gsda-search", "search.py"
 
 
@@ -16,6 +18,13 @@ def search_words() -> list[str]:
     if program() == INSTALLED:
         return [INSTALLED]
     return ["python", sys.argv[0] if _started_as(SCRIPT) else f"tune/{SCRIPT}"]
+
+
+def own_words() -> list[str]:
+    """The words of the command line that this process was started with, without passwords."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    start = [sys.argv[0]] if spec is None else ["-m", spec.name.removesuffix(".__main__")]
+    return ["python", *start, *map(hide_password, sys.argv[1:])]
 
 
 def _started_as(name: str) -> bool:

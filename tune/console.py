@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from gsda.tracking import SQLITE, choose_tracking_uri, hide_password
 from tune import lines, seal
+from tune.choice import Choice, choose
 from tune.history import History, Trial
 from tune.journal import Event
 from tune.screen import Screen
@@ -186,8 +187,8 @@ class Console:
         for line in (*table(history, metric), *lines.failures(history)):
             self.say(f"  {line}")
         self.say()
-        if best is None:
-            self.say("No trial finished, so there is no model.")
+        told = "" if best is None else lines.chosen(choose(history), spec)
+        self.say(told or "No trial finished, so there is no model.")
         for each in () if outcome is None else outcome.all:
             self.say(f"Model {each.name}: {each.sentence}.")
         if owed:
@@ -280,10 +281,19 @@ class Script(Console):
         model = None if outcome is None else _model(outcome)
         more = {"model": model, "owed": owed, "tracking_uri": hide_password(uri), "page": page}
         told = [line.strip() for line in report]
+        more["chosen"] = _chosen(choose(history))
         self._put("result", **self._summary(history), **more, report=told)
 
     def _summary(self, history: History) -> dict[str, Any]:
         return self._standing.to_dict(history, time.time())
+
+
+def _chosen(choice: Choice | None) -> dict[str, Any] | None:
+    """Numbers of the trial that won, of its setting's first, and of the one whose model is kept."""
+    if choice is None:
+        return None
+    numbers = {"trial": choice.picked.number, "setting": choice.winner.setting.number}
+    return numbers | {"model": choice.model.number, "score": choice.winner.score}
 
 
 def _model(outcome: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tune.console import Console
 from tune.held import open_journal
 from tune.history import History, Trial
 from tune.journal import Event, Journal
+from tune.kind import is_sweep
 from tune.record import Mirror, first_line
 from tune.registry import Entry, Outcome, register
 from tune.scope import how_chosen, is_group, members, origin_of
@@ -151,14 +152,14 @@ def flush(
 def _flush(delivery: Delivery, console: Console) -> int:
     events = delivery.journal.events
     history = History.of(events)
-    chosen = choose(history) if is_over(events) else None
+    chosen = None if is_sweep(history.spec) or not is_over(events) else choose(history)
     outcome, trouble = None, ""
     if delivery.mirror.settle(PATIENCE_S) and chosen is not None:
         delivery.journal.copy.fetch(trial_folder(delivery.journal.path.parent, chosen.model.number))
         outcome, trouble = delivery.register(history, chosen)
         delivery.mirror.settle(PATIENCE_S)
     owed = delivery.owed(trouble, model=chosen is not None and outcome is None)
-    if not owed and is_over(events):
+    if not owed and is_over(events) and not is_sweep(history.spec):
         _report(delivery, console)
     undelivered = told_undelivered(delivery.journal, console)
     console.flushed(history, outcome, owed, is_over(events))

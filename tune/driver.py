@@ -32,6 +32,7 @@ from tune.settings import DONE, INTERRUPTED, NO_MODEL, OWED, Settings
 from tune.shelf import JOURNAL, MODEL_FOLDER, claim
 from tune.spec import check_resume, data_of, plan_of, specify, with_machines
 from tune.study import STUDY, StudyFile
+from tune.tracked import choose_again, note
 from tune.uri import parse
 
 _NOWHERE = Share("cpu", 1.0, 0.0)  # of a search that has nothing left to run
@@ -43,7 +44,7 @@ class Result:
 
     Attributes:
         status: the exit code of the command line.
-        best: the finished trial with the largest metric, None if no trial finished.
+        best: the trial whose model is kept (`tune.choice`), None if no trial finished.
         outcome: what the registry made of it, None if it was not reached.
     """
 
@@ -82,6 +83,7 @@ def prepare(task: Task | Group, settings: Settings, console: Console) -> Prepare
     folder = find_begun(settings, task)
     history = History.of(read_events(folder / JOURNAL)[0])
     check_resume(task, settings, history, console)
+    uri = choose_again(settings.tracking_uri, history.spec)
     settings = with_machines(settings, history.spec)
     return Prepared(task, settings, history.spec, folder, uri)
 
@@ -142,7 +144,8 @@ def _open(prepared: Prepared) -> Journal:
     journal = open_journal(settings.remote, prepared.folder)
     if settings.trials is not None and settings.trials > prepared.spec["trials"]:
         journal.append("extend", trials=settings.trials)
-    journal.append("resume")
+    moved = note(settings.tracking_uri)
+    journal.append("resume", **({"tracking": moved} if moved else {}))
     return journal
 
 

@@ -118,6 +118,7 @@ class History:
                 self.spec["trials"] = event["trials"]
             case "cells":
                 self.spec["references"] = self.spec["references"] | event["references"]
+                self.spec["command"] = event.get("command", self.spec.get("command", ""))
             case "ask":
                 number = event["trial"]
                 self.trials[number] = Trial(
@@ -131,6 +132,7 @@ class History:
                     metric=self.spec.get("metric", ""),
                 )
             case "resume":
+                self.spec |= {"tracking": event["tracking"]} if "tracking" in event else {}
                 for trial in self.trials.values():
                     trial.faults = 0
             case "fault":

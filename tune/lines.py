@@ -1,20 +1,23 @@
 """The words for what happens in a search: lines of a log, and the block that a terminal shows."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gsda.collapse import describe_collapse
 from gsda.console import clock
 from gsda.tasks import Task
 from tune import seal, stages
+from tune.choice import Choice, rule_of
 from tune.command import search_words
-from tune.history import FAILED, PAPER, SOURCE_ONLY, History, Trial
+from tune.history import COMPLETE, FAILED, PAPER, SOURCE_ONLY, History, Trial
+from tune.kind import is_sweep, onward
 from tune.scope import DATASET, is_group, members, origin_of
 from tune.seal import ACCURACY
 from tune.shelf import of_method
 from tune.standing import STATES, Standing, count, reference
 from tune.table import align_right, later_kind, percent, setting_of
+from tune.tracked import with_tracking
 
 BAR, SHORT_BAR, NARROW = 20, 8, 60
 SHOWN = 4  # of the trials that run, and of those that failed, in the block
@@ -119,9 +122,9 @@ def block(history: History, standing: Standing, now: float, width: int = 79) -> 
         f"  {bar}{left(history, standing, now)}",
         f"  {counted(history, standing)}",
         "",
-        *_comparison(history, width),
+        *(cells(history) if is_sweep(history.spec) else _comparison(history, width)),
     ]
-    warning = _collapse_of_best(history)
+    warning = "" if is_sweep(history.spec) else _collapse_of_best(history)
     lines += [f"  {warning}"] if warning else []
     troubles = _troubles(history, standing)
     running = _running(history, standing)
@@ -159,6 +162,23 @@ def _comparison(history: History, width: int) -> list[str]:
     return shown
 
 
+def cells(history: History) -> list[str]:
+    """The cells of a sweep that finished last, with their labels."""
+    metric, done = history.spec["metric"], history.in_state(COMPLETE)
+    rows = [
+        [
+            str(trial.number),
+            *(["-"] if (value := trial.value(metric)) is None else [f"{value:.4f}"]),
+            percent(trial.final.get(ACCURACY)),
+            trial.kind,
+        ]
+        for trial in done[-SHOWN:]
+    ]
+    head = ["trial", metric, "accuracy", "cell"]
+    earlier = [f"  and {len(done) - SHOWN} before them"] if len(done) > SHOWN else []
+    return [*(f"  {line}" for line in align_right([head, *rows])), *earlier] if rows else []
+
+
 def _compared(
     name: str, trial: Trial | None, metric: str, fields: Sequence[str], oracle: bool
 ) -> list[str]:
@@ -184,8 +204,9 @@ def _running(history: History, standing: Standing) -> list[str]:
     for trial in trials[:SHOWN]:
         value = trial.value(metric)
         score = "" if value is None else f"   {metric} {value:.4f}"
+        label = f"   {trial.kind}" if is_sweep(history.spec) else ""
         step = f"step {max(trial.reports, default=0)} of {trial.steps}"
-        lines.append(f"  running  trial {trial.number:>3}   {step}{score}")
+        lines.append(f"  running  trial {trial.number:>3}   {step}{score}{label}")
     return [*lines, *_rest(len(trials))]
 
 
@@ -206,16 +227,38 @@ def _setting(trial: Trial) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in trial.values.items())
 
 
+def chosen(choice: Choice | None, spec: Mapping[str, Any]) -> str:
+    """Which trial became the model, and by what: the table's order is that of the metric alone."""
+    if choice is None:
+        return ""
+    winner, picked, model = choice.winner, choice.picked, choice.model
+    rule, runs = rule_of(spec), len(winner.runs)
+    how = f"by {rule}"
+    if spec.get("origin"):
+        how = f"with the setting of {origin_of(spec)}"
+    elif runs > 1:
+        how = f"by the mean of {rule} over {runs} seeds"
+        if picked is not winner.setting:
+            how += f", which are of the setting of trial {winner.setting.number}"
+    if model is not picked:
+        how += f"; its model is that of trial {model.number}, trained on all of the source"
+    return f"Chosen: trial {picked.number}, {how}."
+
+
 def flush_command(spec: dict[str, Any], options: Sequence[str] = ()) -> str:
     """The command line that delivers what MLflow is owed of a search."""
-    return shlex.join([*search_words(), "--name", spec["name"], *options, "--flush"])
+    return shlex.join(
+        [*search_words(), "--name", spec["name"], *with_tracking(options, spec), "--flush"]
+    )
 
 
 def resume_command(spec: dict[str, Any], options: Sequence[str] = ()) -> str:
-    """The command line that goes on with a search."""
+    """The command line that goes on with a search, or with a sweep."""
+    if is_sweep(spec):
+        return onward(spec)
     tasks = [str(task) for task, _ in members(spec)]
     scope = ["--scope", DATASET] if is_group(spec) else []
     words = [*search_words(), "--task", *tasks, *scope, "--name", spec["name"]]
     if spec["data"]["root"] is not None:
         words += ["--data", spec["data"]["root"]]
-    return shlex.join([*words, *options, "--resume"])
+    return shlex.join([*words, *with_tracking(options, spec), "--resume"])

@@ -14,16 +14,18 @@ from pathlib import Path
 
 from gsda.errors import BadInput
 from gsda.files import write_atomically
-from gsda.tracking import check_database, choose_tracking_uri
+from gsda.tracking import check_database
 from tune.findings import STEP_REGRET, Findings, as_json, find, setting, step_regrets, way_kept
 from tune.history import History
 from tune.journal import read_events
+from tune.kind import check_search
 from tune.page import number, of_tasks, page, percent, rough, scores_of
 from tune.plots import draw
 from tune.remote import find_there, put_files
 from tune.seal import ACCURACY, CLASS_MEAN
-from tune.settings import BAD_USE, DEFAULT_STORAGE
+from tune.settings import BAD_USE, DEFAULT_STORAGE, storage_words
 from tune.shelf import JOURNAL, find_named
+from tune.tracked import choose_again
 from tune.uri import locate
 
 FOLDER, PAGE, DATA = "report", "report.html", "report.json"
@@ -154,7 +156,8 @@ def after_search(folder: Path, history: History, uri: str) -> list[str]:
 
     Whatever goes wrong is one of the lines: the search is done, and stays done.
     """
-    again = shlex.join(["python", "-m", "tune.report", history.spec["name"]])
+    storage = [] if folder.parent == DEFAULT_STORAGE.resolve() else storage_words(folder.parent)
+    again = shlex.join(["python", "-m", "tune.report", history.spec["name"], *storage])
     try:
         findings = find(history)
         path = write(folder, findings)
@@ -212,9 +215,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _make(options: argparse.Namespace) -> int:
     storage, remote = locate(options.storage)
     folder = find_there(remote, storage, lambda: find_named(storage, options.name))
-    uri = choose_tracking_uri(options.tracking_uri) if options.attach else ""
+    read = History.of(read_events(folder / JOURNAL)[0])
+    check_search(read.spec, "A report")
+    uri = choose_again(options.tracking_uri, read.spec) if options.attach else ""
     check_database(uri)
-    findings = find(History.of(read_events(folder / JOURNAL)[0]))
+    findings = find(read)
     spec, history = findings.history.spec, findings.history
     try:
         path = write(folder, findings)

@@ -20,6 +20,7 @@ from tune.group import Group
 from tune.history import TRANSFERRED, History
 from tune.holdout import check_refit, chosen_share
 from tune.journal import read_events
+from tune.kind import check_search
 from tune.remote import find_there
 from tune.seal import check_origins
 from tune.shelf import JOURNAL, find_named, find_search, method_of
@@ -133,6 +134,7 @@ def read_origin(task: Task | Group, settings: "Settings") -> Origin:
     history = History.of(read_events(_find(settings) / JOURNAL)[0])
     spec = history.spec
     name = f"{OPTION} {spec['name']}"
+    check_search(spec, OPTION)
     check_origins(OPTION, [spec], settings.unseal)
     if spec["dataset"] != task.dataset:
         raise BadInput(f"{name} is a search of {spec['task']}: choose one of {task.dataset}.")

@@ -18,13 +18,15 @@ from gsda.data.folders import check_root
 from gsda.errors import BadInput
 from gsda.methods import METHODS
 from gsda.tasks import Task
-from gsda.tracking import choose_tracking_uri
 from gsda.validators import DEFAULT_METRIC
 from tune.command import program
 from tune.group import Group
+from tune.history import History
 from tune.holdout import SHARE
+from tune.journal import read_events
+from tune.kind import check_search
 from tune.remote import check_unbegun, find_begun
-from tune.scope import SCOPES, read_origin
+from tune.scope import SCOPES, is_group, members, read_origin
 from tune.settings import (
     BAD_USE,
     DEFAULT_MAX_FAILURES,
@@ -34,8 +36,10 @@ from tune.settings import (
     Settings,
     resolve_scope,
 )
+from tune.shelf import JOURNAL
 from tune.space import DEFAULT_FIELDS, SEARCHABLE
 from tune.stages import DEFAULT_TOP
+from tune.tracked import choose_again
 from tune.warmstart import read_earlier
 
 if TYPE_CHECKING:
@@ -76,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = _read(options)
         if only_flush:
             return _flush(texts, settings, script)
-        tasks = resolve_scope(texts, settings)
+        tasks = _tasks(texts, settings)
         _check_places(tasks, settings)
         return _search(tasks, settings, quiet, script)
     except BadInput as error:
@@ -85,6 +89,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped before anything was begun.", file=sys.stderr)
         return INTERRUPTED
+
+
+def _tasks(texts: list[str], settings: Settings) -> list[Task | Group]:
+    """What is searched; a search that is gone on with by its name alone knows it."""
+    named = texts or settings.source is not None or settings.target is not None
+    if settings.name is None or not settings.resume or named:
+        return resolve_scope(texts, settings)
+    spec = History.of(read_events(find_begun(settings, None) / JOURNAL)[0]).spec
+    check_search(spec, "--resume")
+    tasks = [task for task, _ in members(spec)]
+    return [Group(tuple(tasks)) if is_group(spec) else tasks[0]]
 
 
 def _search(tasks: Sequence[Task | Group], settings: Settings, quiet: bool, script: bool) -> int:
@@ -108,13 +123,18 @@ def _flush(texts: list[str], settings: Settings, script: bool) -> int:
     if settings.name is None and not texts:
         raise BadInput("--flush needs a search: give its --name, or a --task for the newest.")
     folders = [find_begun(settings, task) for task in tasks]
-    uri = choose_tracking_uri(settings.tracking_uri)
+    uris = [_uri_of(folder, settings) for folder in folders]
     from tune.console import Console, Script
     from tune.delivery import flush  # imports torch and mlflow
 
     console = (Script if script else Console)(options=settings.places())
-    remote = settings.remote
-    return max(flush(folder, uri, settings.promote, console, remote) for folder in folders)
+    found, remote = zip(folders, uris, strict=True), settings.remote
+    return max(flush(folder, uri, settings.promote, console, remote) for folder, uri in found)
+
+
+def _uri_of(folder: Path, settings: Settings) -> str:
+    spec = History.of(read_events(folder / JOURNAL)[0]).spec
+    return choose_again(settings.tracking_uri, spec)
 
 
 def _check_places(tasks: Sequence[Task | Group], settings: Settings) -> None:
@@ -301,7 +321,9 @@ def _add_machines(group: Any) -> None:
 def _add_record(group: Any) -> None:
     group.add_argument("--name", help="of the search; default: glyph31-A2D-001 and so on")
     group.add_argument(
-        "--resume", action="store_true", help="go on with the search of that name, or the newest"
+        "--resume",
+        action="store_true",
+        help="go on with the search of --name, or the newest of --task",
     )
     group.add_argument(
         "--storage", help="folder of all searches (searches), or s3://BUCKET/..., gs://BUCKET/..."

@@ -111,6 +111,8 @@ class Settings:
         _check("--max-hours", hours, hours is None or hours > 0, "over 0")
         _check("--seed", self.seed, 0 <= (self.seed or 0) < 2**63, "in [0, 2^63)")
         config = Config.from_dict(self.overrides)
+        if "method" in self.overrides:  # by its key, however it was said
+            object.__setattr__(self, "overrides", self.overrides | {"method": config.method})
         self._check_finetuning()
         self._check_choice()
         check_scope(self.scope, self.origin, self.trials, self.resume)
@@ -215,12 +217,15 @@ class Settings:
 
     def places(self) -> list[str]:
         """The options that say where things are kept, as far as they were said."""
-        words: list[str] = []
-        if self.storage != DEFAULT_STORAGE:
-            words += ["--storage", self.remote or str(self.storage)]
+        words = storage_words(self.remote or self.storage)
         if self.tracking_uri is not None:
             words += ["--tracking-uri", hide_password(self.tracking_uri)]
         return words
+
+
+def storage_words(storage: Path | str) -> list[str]:
+    """The option that names a folder of searches, where a command must have it."""
+    return [] if str(storage) == str(DEFAULT_STORAGE) else ["--storage", str(storage)]
 
 
 def _check(option: str, value: object, holds: bool, what: str) -> None:

@@ -26,10 +26,12 @@ from tune.executor import Plan
 from tune.group import Group, tasks_of
 from tune.history import PAPER, SOURCE_ONLY, History
 from tune.holdout import chosen_share, describe
+from tune.kind import check_search
 from tune.picks import LAST
 from tune.scope import TASK, Origin, digest_of, is_group, members, read_origin
 from tune.settings import DEFAULT_TRIALS, Settings
 from tune.space import DEFAULT_FIELDS, build_space
+from tune.tracked import note
 
 # What a resumed search may be told anew; anything else stands in its journal.
 _MAY_CHANGE = (
@@ -94,6 +96,7 @@ def specify(task: Task | Group, settings: Settings, console: Console) -> dict[st
         "seed": settings.seed or 0,
         "machines": {name: getattr(settings, name) for name in _MACHINES},
         "said": _said(settings),
+        "tracking": note(settings.tracking_uri),
         "version": gsda.__version__,
     }
     if said := _held_out(settings, origin):
@@ -235,6 +238,7 @@ def check_resume(
             asked for before, other images, or pretrained weights that are not there any more.
     """
     spec = history.spec
+    check_search(spec, "--resume")
     name = spec["name"]
     if str(task) != spec["task"]:
         raise BadInput(f"The search {name} is of {spec['task']}, not of {task}.")

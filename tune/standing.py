@@ -16,6 +16,7 @@ from tune.history import (
     Trial,
 )
 from tune.journal import Event
+from tune.kind import is_sweep, kind_of
 from tune.seal import ACCURACY
 
 RUNNING, INTERRUPTED, DONE = "running", "interrupted", "done"
@@ -112,6 +113,7 @@ class Standing:
         failed = history.in_state(FAILED)
         return {
             "search": spec["name"],
+            "kind": kind_of(spec),
             "task": spec["task"],
             "metric": metric,
             "state": self.state,
@@ -119,7 +121,7 @@ class Standing:
             "heard": self.heard,
             "seconds_left": self.seconds_left(history, now),
             "trials": count(history, self.running),
-            "best": _plain(history.best(metric), metric),
+            "best": None if is_sweep(spec) else _plain(history.best(metric), metric),
             "source_only": _plain(reference(history, SOURCE_ONLY), metric),
             "paper": _plain(reference(history, PAPER), metric),
             "failed": [{"trial": t.number, "cause": t.cause, "reason": t.reason} for t in failed],

@@ -15,11 +15,13 @@ from typing import Any
 from gsda.console import clock
 from gsda.errors import BadInput
 from tune import lines
+from tune.choice import choose
 from tune.history import History
 from tune.journal import Event, read_events
+from tune.kind import is_sweep
 from tune.remote import find_there, refresh
 from tune.screen import Screen
-from tune.settings import BAD_USE, DEFAULT_STORAGE, INTERRUPTED
+from tune.settings import BAD_USE, DEFAULT_STORAGE, INTERRUPTED, storage_words
 from tune.shelf import JOURNAL, find_named, find_newest
 from tune.standing import DONE, RUNNING, Standing
 from tune.table import table
@@ -64,20 +66,35 @@ class Reader:
         self.standing.see(event, self.history, event["time"])
 
 
-def report(history: History, standing: Standing, now: float, width: int = 79) -> list[str]:
-    """All that a person wants to know, in lines; while it runs, made for so many columns."""
+def report(
+    history: History,
+    standing: Standing,
+    now: float,
+    width: int = 79,
+    options: Sequence[str] = (),
+) -> list[str]:
+    """All that a person wants to know, in lines; while it runs, made for so many columns.
+
+    Args:
+        options: what a command to resume must repeat.
+    """
     spec = history.spec
-    head = [f"Search {spec['name']}: {spec['task']}, {spec['data_title']}", _state(standing, now)]
+    what = "Cells of a table," if is_sweep(spec) else "Search"
+    head = [f"{what} {spec['name']}: {spec['task']}, {spec['data_title']}", _state(standing, now)]
     if standing.state == RUNNING:
         return [*head, "", *lines.block(history, standing, now, width)]
     metric = spec["metric"]
     body = [f"  {lines.counted(history, standing)}", ""]
-    if history.best(metric) is not None:
+    if is_sweep(spec):
+        body += lines.cells(history)
+    elif history.best(metric) is not None:
         body += [f"Best by {metric}:", *(f"  {line}" for line in table(history, metric))]
     body += [f"  {line}" for line in lines.failures(history)]
+    if standing.state == DONE and not is_sweep(spec):
+        body += ["", *([told] if (told := lines.chosen(choose(history), spec)) else [])]
     body += ["", f"Model of {standing.champion}."] if standing.champion else []
     if standing.state != DONE:
-        body += ["", "Go on with:", f"  {lines.resume_command(spec)}"]
+        body += ["", "Go on with:", f"  {lines.resume_command(spec, options)}"]
     return [*head, *body]
 
 
@@ -151,7 +168,8 @@ def _print(reader: Reader, options: Any) -> None:
     if options.json:
         text = json.dumps(reader.standing.to_dict(reader.history, now), ensure_ascii=False)
     else:
-        text = "\n".join(report(reader.history, reader.standing, now))
+        places = storage_words(options.storage)
+        text = "\n".join(report(reader.history, reader.standing, now, options=places))
     print(text, flush=True)
 
 

@@ -5,6 +5,7 @@ list. It has a journal of its own for each task and set of images, which grows: 
 is recorded there is never run again, whoever asks for it.
 """
 
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +22,13 @@ from gsda.tasks import Task
 from gsda.tracking import choose_tracking_uri
 from tune import views
 from tune.cluster import Share, connected, places, share
+from tune.command import own_words
 from tune.console import Console
 from tune.executor import Progress, execute
 from tune.failures import rule_of
 from tune.history import COMPLETE, FAILED, OPEN, History, Trial
 from tune.journal import Event, Journal, read_events
+from tune.kind import SWEEP, sweep_name
 from tune.record import Mirror, Projection
 from tune.settings import Settings
 from tune.shelf import JOURNAL, MODEL_FOLDER, claim, trial_folder
@@ -109,8 +112,8 @@ class Sweep:
         """
         if settings.remote is not None:
             raise BadInput("--storage is a URI, but must be a folder here: mount the store.")
-        spec = specify(task, settings, console) | {"references": {}, "trials": 0}
-        folder = settings.storage.resolve() / f"sweep-{task.slug}-{spec['digest'][:8]}"
+        spec = specify(task, settings, console) | {"references": {}, "trials": 0, "kind": SWEEP}
+        folder = settings.storage.resolve() / sweep_name(task.slug, spec["digest"])
         return cls(task, settings, spec, folder, retry, keep)
 
     def known(self) -> dict[str, Trial]:
@@ -138,8 +141,8 @@ class Sweep:
     def failed(self, cells: Sequence[Cell]) -> list[Trial]:
         """The recorded trials of cells that failed, and are not run again."""
         known = self.known()
-        keys = {identity_of(cell.config.to_dict()) for cell in cells}
-        found = [known[key] for key in keys & set(known)]
+        keys = dict.fromkeys(identity_of(cell.config.to_dict()) for cell in cells)
+        found = [known[key] for key in keys if key in known]
         return [trial for trial in found if trial.state == FAILED and not self._is_due(trial)]
 
     def model_of(self, trial: Trial) -> Path:
@@ -194,7 +197,8 @@ class Sweep:
             cells: dict[str, Any] = {}
             for cell in fresh:
                 cells[_free_label(cell.label, {**listed, **cells})] = cell.config.to_dict()
-            journal.append("cells", references=cells, keep=self.keep)
+            told = shlex.join(own_words())
+            journal.append("cells", references=cells, keep=self.keep, command=told)
         return journal
 
     def _drive(self, journal: Journal, wanted: Share, mirror: Mirror, listen: Listener) -> Swept:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tune.history import (
     COMPLETE,
     FINETUNED,
+    PAPER,
     REFITTED,
     REPEATED,
     SEARCHED,
@@ -57,6 +58,8 @@ def describe_kind(trial: Trial, history: History) -> str:
         return f"the setting of {origin_of(history.spec)}"
     if trial.parent is not None:
         return f"{later_kind(trial)}, was {_parent(trial.parent, history)}"
+    if trial.kind != PAPER:  # a cell of a table
+        return trial.kind
     as_in_paper = history.spec["as_in_paper"]
     return "the paper's setting" if as_in_paper else "the setting that was given"
 

@@ -19,6 +19,7 @@ from gsda.tasks import Task
 from tune.group import Group
 from tune.history import COMPLETE, PAPER, PRUNED, SEARCHED, History, Trial
 from tune.journal import read_events
+from tune.kind import check_search
 from tune.remote import find_other
 from tune.seal import check_origins
 from tune.settings import Settings
@@ -45,6 +46,7 @@ def read_earlier(task: Task | Group, settings: Settings) -> list[History]:
     for name in names:
         folder = find_other(settings, name, OPTION)
         history = History.of(read_events(folder / JOURNAL)[0])
+        check_search(history.spec, OPTION)
         check_origins(OPTION, [history.spec], settings.unseal)
         _check(history, task, settings)
         found.append(history)

@@ -133,6 +133,20 @@ def find_entry(name: str) -> Entry:
     return METHODS[name]
 
 
+def key_of(name: str) -> str:
+    """The key of a method by its key or title in any case, with "-" for "_"; else `name` as it is.
+
+    ``SAFN`` is ``afn``, ``source-only`` is ``source_only``.
+    """
+    known = {_plain(entry.title): key for key, entry in METHODS.items()}
+    known |= {_plain(key): key for key in METHODS}
+    return known.get(_plain(name), name)
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold().replace("-", "_")
+
+
 def check_method(config: "Config") -> Entry:
     """The entry of `config.method`, if it can do what the configuration asks for.
 
@@ -182,4 +196,12 @@ def find_method(name: str) -> "type[Method]":
     return cast("type[Method]", found)
 
 
-__all__ = ["METHODS", "OF_TRAINING", "Entry", "check_fields", "check_method", "find_method"]
+__all__ = [
+    "METHODS",
+    "OF_TRAINING",
+    "Entry",
+    "check_fields",
+    "check_method",
+    "find_method",
+    "key_of",
+]
