@@ -39,6 +39,25 @@ def test_names_of_a_group() -> None:
     assert (tasks_of(some), tasks_of(A2W)) == ((A2W, W2D), (A2W,))
 
 
+def test_the_order_of_the_tasks_makes_no_other_search(
+    group_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    assert grouped([W2D, A2W]) == grouped([A2W, W2D])
+    assert grouped(BENCHMARKS["glyph31"].tasks()[::-1]).tasks[0] == A2W
+    own = [Task("mine", "b", "a"), Task("mine", "a", "b")]
+    assert grouped(own).tasks == (own[1], own[0])
+    # A journal of before, in the order in which its tasks were named, goes on in that order.
+    old = group_spec | {"tasks": group_spec["tasks"][::-1], "task": "glyph31/D2W+W2D"}
+    journal = claim(tmp_path, "mine", grouped([W2D, D2W]), old)
+    journal.close()
+    history = History.of(journal.events)
+    cache = Path(group_spec["data"]["cache"])
+    again = Settings(resume=True, name="mine", scope="dataset", cache=cache)
+    spec.check_resume(grouped([W2D, D2W]), again, history, Console())
+    plan = spec.plan_of(history.spec, again, tmp_path, scene.Share("cpu", 1, 0))
+    assert [task for task, _ in plan.tasks] == ["glyph31/D2W", "glyph31/W2D"]
+
+
 def test_tasks_become_one_by_the_scope() -> None:
     assert resolve_scope(["A2W", "W2D"], Settings()) == [A2W, W2D]
     assert resolve_scope(["A2W", "W2D"], Settings(scope="dataset")) == [grouped([A2W, W2D])]
@@ -125,8 +144,10 @@ def test_a_group_resumes_as_it_was_begun(group_spec: dict[str, Any], tmp_path: P
         resume=True, name="mine", scope="dataset", cache=Path(group_spec["data"]["cache"])
     )
     spec.check_resume(group, again, history, Console())
-    with pytest.raises(BadInput, match=r"is of glyph31/W2D\+D2W, not of glyph31/D2W\+W2D"):
-        spec.check_resume(grouped([D2W, W2D]), again, history, Console())
+    with pytest.raises(BadInput, match=r"is of glyph31/W2D\+D2W, not of glyph31/A2W\+D2W"):
+        spec.check_resume(grouped([D2W, A2W]), again, history, Console())
+    with pytest.raises(BadInput, match=r"is of glyph31/W2D\+D2W, not of glyph31/W2D\."):
+        spec.check_resume(W2D, again, history, Console())
     history.spec["tasks"][1]["digest"] = "0"
     with pytest.raises(BadInput, match="The images of glyph31/D2W are not those that mine began"):
         spec.check_resume(group, again, history, Console())

@@ -35,7 +35,7 @@ class Group:
 
 
 def grouped(tasks: Sequence[Task]) -> Group:
-    """The tasks as one.
+    """The tasks as one, in the order of their benchmark: named otherwise, they are the same search.
 
     Raises:
         BadInput: a single one, or of several datasets.
@@ -47,7 +47,9 @@ def grouped(tasks: Sequence[Task]) -> Group:
             f"--scope dataset finds one setting for several tasks, and {tasks[0]} is one: "
             "name more of them, or all."
         )
-    return Group(tuple(tasks))
+    known = BENCHMARKS.get(tasks[0].dataset)
+    order = known.tasks() if known is not None else sorted(tasks, key=str)
+    return Group(tuple(sorted(tasks, key=order.index)))
 
 
 def tasks_of(task: Task | Group) -> tuple[Task, ...]:

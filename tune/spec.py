@@ -240,7 +240,7 @@ def check_resume(
     spec = history.spec
     check_search(spec, "--resume")
     name = spec["name"]
-    if str(task) != spec["task"]:
+    if {str(one) for one in tasks_of(task)} != {str(member) for member, _ in members(spec)}:
         raise BadInput(f"The search {name} is of {spec['task']}, not of {task}.")
     _check_said(settings, spec)
     if settings.trials is not None and spec.get("origin"):
