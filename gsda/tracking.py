@@ -7,6 +7,10 @@ from pathlib import Path
 from gsda.errors import BadInput
 
 SQLITE = "sqlite:///"
+_USER = re.compile(r"://(?:[^:/?#@]*:.*@|[^/?#]*@)")
+_SECRET = re.compile(
+    r"([?&;][^=&;#]*(?:passw|pwd|token|secret|key|credential)[^=&;#]*=)[^&#]*", re.I
+)
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
 
 
@@ -31,14 +35,28 @@ def choose_tracking_uri(said: str | None) -> str:
             f"--tracking-uri is {hide_password(uri)}: give a server (http://...) or a database "
             "(sqlite:////path/mlflow.db)."
         )
-    if uri.startswith(SQLITE):
-        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).resolve()}"
-    return uri
+    return f"{SQLITE}{_file_of(uri)}" if uri.startswith(SQLITE) else uri
+
+
+def _file_of(uri: str) -> Path:
+    """The whole path of an SQLite file; what follows a "?" would be cut off, and lie elsewhere."""
+    path = Path(uri.removeprefix(SQLITE)).resolve()
+    if "?" in str(path):
+        raise BadInput(
+            f"An SQLite file cannot lie at {path}, for its path has a '?': name another place by "
+            "--tracking-uri, such as sqlite:////path/mlflow.db."
+        )
+    return path
 
 
 def hide_password(uri: str) -> str:
-    """The address without a user's name and password, fit for a screen."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    """The address without a user's name and password, fit for a screen.
+
+    Rather too much is hidden than too little: a password may have any sign, "/" and "@" too.
+    """
+    if not uri.startswith("sqlite"):  # which has paths, and no users
+        uri = _USER.sub("://", uri, count=1)
+    return _SECRET.sub(r"\1***", uri)
 
 
 def check_database(uri: str) -> None:
