@@ -33,11 +33,13 @@ from gsda.data.load import iterate_files, prepare
 from gsda.data.store import Store
 from gsda.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise, random_crop_flip
 from gsda.errors import BadInput
+from gsda.stopping import stoppable
 
 ENTRY = BACKBONES["resnet50"]
 BATCH = 32
 
 
+@stoppable
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = build_parser().parse_args(arguments)

@@ -31,6 +31,7 @@ from gsda.data.domain import Pair
 from gsda.data.load import DataSpec, load_domains
 from gsda.oracle import Oracle
 from gsda.run import Run
+from gsda.stopping import stoppable
 from gsda.tasks import Task
 from tune.history import History
 from tune.journal import read_events
@@ -220,6 +221,7 @@ def table(costs: dict[str, Cost], n: int) -> list[str]:
     return lines
 
 
+@stoppable
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m experiments.bench_search")

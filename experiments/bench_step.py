@@ -33,6 +33,7 @@ from gsda.config import LEVELS, Config
 from gsda.methods.gsda import GSDA
 from gsda.model import Network, build_network
 from gsda.pairs import use_pairs
+from gsda.stopping import stoppable
 
 BENCHMARKS = {"Office-31": (31, 6), "Office-Home": (65, 13), "VisDA-2017": (12, 4)}
 CLASSES = (10, 31, 65, 126, 345)  # 345: DomainNet
@@ -78,6 +79,7 @@ class Plan:
         return next(iter(self.benchmarks.values()))
 
 
+@stoppable
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = build_parser().parse_args(arguments)

@@ -26,6 +26,7 @@ from gsda.data.folders import check_root
 from gsda.errors import BadInput, NonFinite
 from gsda.files import write_atomically
 from gsda.run import Run
+from gsda.stopping import stoppable
 from gsda.tasks import Task
 from gsda.validators import DEFAULT_METRIC
 from tune.cluster import Share
@@ -237,6 +238,7 @@ def draw(options: argparse.Namespace, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+@stoppable
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = build_parser().parse_args(arguments)

@@ -19,6 +19,7 @@ from experiments.cells import SOURCE_ONLY, Rows, choose_rows
 from experiments.options import add_sweep_options, build_common, read_settings
 from gsda.config import Config
 from gsda.errors import BadInput
+from gsda.stopping import stoppable
 from gsda.tasks import Task
 from tune.settings import BAD_USE, DONE, INTERRUPTED, resolve_tasks
 
@@ -28,6 +29,7 @@ EVALUATIONS = 20  # points of a curve
 _LITTLE = 1e-9  # of beta: nothing is synchronised, and the magnitudes are computed all the same
 
 
+@stoppable
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = build_parser().parse_args(arguments)

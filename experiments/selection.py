@@ -14,11 +14,13 @@ from pathlib import Path
 
 from gsda.data.folders import check_root
 from gsda.errors import BadInput
+from gsda.stopping import stoppable
 from tune.settings import BAD_USE, DONE
 
 DATASETS = ("glyph31", "glyph31-hard", "digits", "office-caltech10")
 
 
+@stoppable
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = build_parser().parse_args(arguments)

@@ -22,11 +22,13 @@ from experiments.results import ACCURACY, Result
 from experiments.tables import check_seeds
 from gsda.config import Config
 from gsda.errors import BadInput
+from gsda.stopping import stoppable
 from gsda.tasks import Task
 from gsda.validators import DEFAULT_METRIC
 from tune.settings import BAD_USE, DONE, INTERRUPTED, resolve_tasks
 
 
+@stoppable
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = build_parser().parse_args(arguments)

@@ -23,10 +23,12 @@ from experiments.paper import REPRODUCTIONS, TABLES, Row, Table
 from experiments.results import ACCURACY, CLASS_MEAN, OF_CLASS, Result
 from gsda.config import Config
 from gsda.errors import BadInput
+from gsda.stopping import stoppable
 from gsda.tasks import BENCHMARKS, Task
 from tune.settings import BAD_USE, DONE, INTERRUPTED, resolve_tasks
 
 
+@stoppable
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = build_parser().parse_args(arguments)

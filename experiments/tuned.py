@@ -20,6 +20,7 @@ from typing import Any
 from experiments.options import build_common, read_settings
 from gsda.errors import BadInput
 from gsda.methods import METHODS, find_entry, key_of
+from gsda.stopping import stoppable
 from gsda.tasks import Task
 from tune.choice import candidates
 from tune.history import SOURCE_ONLY, History, Trial
@@ -29,6 +30,7 @@ from tune.shelf import JOURNAL, method_of
 ACCURACY = "oracle/target_accuracy"
 
 
+@stoppable
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = build_parser().parse_args(arguments)

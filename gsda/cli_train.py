@@ -13,13 +13,14 @@ from gsda.backbones import BACKBONES, find_backbone
 from gsda.config import LEVELS, SYNC_READINGS, Config
 from gsda.errors import BadInput, NonFinite
 from gsda.naming import resolve_own, resolve_task
+from gsda.stopping import INTERRUPTED
 from gsda.tasks import Task
 from gsda.watching import Watcher, kept_signals
 
 if TYPE_CHECKING:
     from gsda.train import Trained
 
-DONE, FAILED, INTERRUPTED = 0, 1, 75
+DONE, FAILED = 0, 1
 _SETTINGS = tuple(field.name for field in fields(Config))
 
 

@@ -1,7 +1,10 @@
 """Cells of a sweep: which are due, and what is kept of them; without training."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,11 +12,13 @@ import scene
 
 from gsda.config import Config
 from gsda.tasks import Task
+from tune.executor import Progress
 from tune.failures import ERROR, NON_FINITE
 from tune.history import COMPLETE, FAILED, OPEN, History
 from tune.journal import Journal
+from tune.raywatch import OWN_S
 from tune.settings import Settings
-from tune.sweep import Cell, Sweep, _drop_models, by_setting, identity_of
+from tune.sweep import Cell, Sweep, Swept, _drop_models, by_setting, identity_of
 
 TASK = Task.parse(scene.TASK)
 CELLS = [Cell(f"c{n}", scene.small_config(seed=n)) for n in range(4)]
@@ -121,3 +126,35 @@ def test_a_journal_that_is_older_than_a_setting_knows_its_cells() -> None:
     assert identity_of(older) != identity_of(
         replace(Config.from_dict(config), group_seed=1).to_dict()
     )
+
+
+def test_a_sweep_is_halted_when_ray_dies(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cell at hand is unfinished, the journal says why, and the same command goes on."""
+    watched: list[float] = []
+
+    @contextmanager
+    def watching(patience: float, on_death: Any, last_words: Any) -> Iterator[None]:
+        watched.append(patience)
+        with suppress(KeyboardInterrupt):
+            yield
+        on_death("Ray's head (gcs_server) died")
+
+    def execute(progress: Progress) -> None:
+        trial = progress.next_trial()
+        assert trial is not None
+        progress.start(trial)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tune.sweep.watching", watching)
+    monkeypatch.setattr("tune.sweep.execute", execute)
+    sweep = make(folder)
+    journal = sweep._open(CELLS)
+    mirror: Any = SimpleNamespace(nudge=lambda: None, settle=lambda _: True)
+    monkeypatch.setattr(Sweep, "_link", lambda self, history, _: Swept(self.task, {}, {}))
+    swept = sweep._drive(journal, scene.Share("cpu", 1, 0), mirror, scene.ignore)
+    journal.close()
+    assert swept.halted == "Ray's head (gcs_server) died"
+    last = journal.events[-1]
+    assert (last["event"], last["trials"], last["reason"]) == ("pause", [0], swept.halted)
+    assert watched == [OWN_S]
+    assert labels(make(folder).missing(CELLS)) == ["c0", "c1", "c2", "c3"]

@@ -23,7 +23,7 @@ from tune.held import keep, open_journal
 from tune.history import OPEN, History, Trial
 from tune.journal import Journal, read_events
 from tune.preflight import preflight
-from tune.raywatch import CLUSTER_S, OWN_S, watching
+from tune.raywatch import patience_with, watching
 from tune.record import Mirror
 from tune.registry import Outcome
 from tune.remote import check_unbegun, find_begun
@@ -191,7 +191,7 @@ def _go(
     delivery = Delivery(journal, mirror, prepared.uri, prepared.settings.promote)
     if _is_unfinished(progress):
         console.begin(progress.history, wanted.device, places(wanted))
-        patience = OWN_S if prepared.settings.address is None else CLUSTER_S
+        patience = patience_with(prepared.settings.address)
         with watching(patience, progress.halt, lambda _: _pause(delivery, progress, console)):
             execute(progress)
     else:

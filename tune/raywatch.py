@@ -22,6 +22,11 @@ EVERY_S = 1.0
 GRACE_S = 10.0  # for the search to come out of Ray's calls by itself
 
 
+def patience_with(address: str | None) -> float:
+    """Seconds for which nobody may answer, of a Ray of one's own or of a cluster's."""
+    return OWN_S if address is None else CLUSTER_S
+
+
 def lifelines() -> dict[str, Address]:
     """What a search cannot go on without, in words, and where it listens."""
     context = ray.get_runtime_context()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gsda.errors import BadInput
 from gsda.files import write_atomically
+from gsda.stopping import stoppable
 from gsda.tracking import check_database
 from tune.findings import STEP_REGRET, Findings, as_json, find, setting, step_regrets, way_kept
 from tune.history import History
@@ -192,6 +193,7 @@ def _short(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
+@stoppable
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(

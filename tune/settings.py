@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gsda import stopping
 from gsda.backbones import find_backbone
 from gsda.config import Config
 from gsda.data.load import default_cache
@@ -27,7 +28,7 @@ DEFAULT_STORAGE = Path("searches")
 DEFAULT_TRIALS, DEFAULT_MAX_FAILURES = 20, 2
 DEFAULT_METHOD = Config.method
 # Exit codes.
-DONE, NO_MODEL, BAD_USE, OWED, INTERRUPTED = 0, 1, 2, 3, 75
+DONE, NO_MODEL, BAD_USE, OWED, INTERRUPTED = 0, 1, 2, 3, stopping.INTERRUPTED
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from gsda.errors import BadInput
 from gsda.files import write_atomically
+from gsda.stopping import stoppable
 from tune import seal
 from tune.history import COMPLETE, FAILED, PAPER, PRUNED, SEARCHED, History, Trial
 from tune.journal import Event, read_events
@@ -234,6 +235,7 @@ def load_study(path: Path) -> optuna.Study:
     return optuna.load_study(study_name=None, storage=storage)
 
 
+@stoppable
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(

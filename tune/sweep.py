@@ -24,17 +24,18 @@ from tune import views
 from tune.cluster import Share, connected, places, share
 from tune.command import own_words
 from tune.console import Console
+from tune.delivery import PATIENCE_S
 from tune.executor import Progress, execute
 from tune.failures import rule_of
 from tune.history import COMPLETE, FAILED, OPEN, History, Trial
 from tune.journal import Event, Journal, read_events
 from tune.kind import SWEEP, sweep_name
+from tune.raywatch import patience_with, watching
 from tune.record import Mirror, Projection
 from tune.settings import Settings
 from tune.shelf import JOURNAL, MODEL_FOLDER, claim, trial_folder
 from tune.spec import plan_of, specify
 
-PATIENCE_S = 30.0
 Listener = Callable[[Event, History], None]
 
 
@@ -209,12 +210,14 @@ class Sweep:
         spec = History.of(journal.events).spec
         progress = Progress(plan_of(spec, self.settings, self.folder, wanted), journal, told)
         if progress.has_new or progress.history.in_state(OPEN):
-            execute(progress)
+            patience = patience_with(self.settings.address)
+            with watching(patience, progress.halt, lambda _: _pause(journal, progress)):
+                execute(progress)
         _drop_models(self.folder, progress)
-        unfinished = [trial.number for trial in progress.history.in_state(OPEN)]
-        halted = progress.halted or ("interrupted" if unfinished or progress.has_new else "")
+        left = progress.history.in_state(OPEN) or progress.has_new
+        halted = progress.halted or ("interrupted" if left else "")
         if halted:
-            journal.append("pause", trials=unfinished, reason=halted)
+            _pause(journal, progress, halted)
         else:
             journal.append("done")
         mirror.settle(PATIENCE_S)
@@ -231,6 +234,12 @@ class Sweep:
         except Exception:  # whatever MLflow raises, the table has its figures without links
             return Swept(self.task, by_setting(history), {})
         return Swept(self.task, by_setting(history), runs, pages(uri, projection.experiment))
+
+
+def _pause(journal: Journal, progress: Progress, why: str = "") -> None:
+    """Write down that a sweep stopped before its end."""
+    unfinished = [trial.number for trial in progress.history.in_state(OPEN)]
+    journal.append("pause", trials=unfinished, reason=why or progress.halted)
 
 
 def pages(uri: str, experiment: str) -> str:
