@@ -73,7 +73,8 @@ def look_at_all(
     source, target = load_domains(sweep.task, DataSpec.from_dict(sweep.spec["data"]))
     device = device_here(settings)
     looks = []
-    for title, config in pick_rows(titles, Config.from_dict(sweep.spec["base"])).items():
+    base, every = Config.from_dict(sweep.spec["base"]), settings.overrides.get("evaluate_every")
+    for title, config in pick_rows(titles, base, every).items():
         trial = swept.trial(Cell(title, config))
         if trial is None:
             raise BadInput(f"{title} could not be trained on {sweep.task}: leave it out of --rows.")

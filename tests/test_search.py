@@ -428,6 +428,7 @@ def test_a_search_from_nothing_to_a_champion(place: Place) -> None:
     known = (
         r"Search|Best by|Model gsda-glyph31-W2D: version 1 is the champion\.|  \S|   +(\d|its)|$"
         r"|By the target's labels, which chose nothing here|Importance of the settings: too few"
+        r"|Chosen: trial \d, by val/guarded_ami\.$"
     )
     assert [line for line in lines if not re.match(known, line)] == []
     place.check(5)

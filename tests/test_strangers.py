@@ -99,7 +99,7 @@ def test_a_registered_model(
     code = f"from pathlib import Path; Path({str(mark)!r}).touch()"
     (folder / "code" / "gsda" / "__init__.py").write_text(code)
     (folder / "python_model.pkl").write_bytes(pickle.dumps(Trap(mark)))
-    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", lambda _: str(folder))
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", lambda *_, **__: str(folder))
     with pytest.raises(BadInput, match=r"is damaged .*cannot be read"):
         find_model("models:/strange@champion", store)
     assert not mark.exists()
