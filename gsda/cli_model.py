@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gsda.console import Bar
 from gsda.errors import BadInput
-from gsda.files import is_there
+from gsda.files import is_file, is_there
 from gsda.tracking import check_database, choose_tracking_uri
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _check_common(options: Any) -> None:
         raise BadInput(f"--batch-size is {batch}, but must be at least 1.")
     if options.model.startswith("models:/"):
         check_database(choose_tracking_uri(options.tracking_uri))
-    elif not is_there(Path(options.model, "manifest.json")):
+    elif not is_file(Path(options.model, "manifest.json")):
         raise BadInput(
             f"{options.model} is no model: it needs manifest.json, as a search, `gsda train` or "
             "`gsda export` leaves it; a registered one is models:/NAME@champion."

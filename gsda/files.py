@@ -18,6 +18,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file that this user can reach."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def is_there(path: Path) -> bool:
     """Whether anything is at `path` that can be seen; never an error, however odd the path."""
     try:

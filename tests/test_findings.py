@@ -118,7 +118,7 @@ def test_too_few_trials_have_no_importance() -> None:
         del history.trials[number]
     found = importance(history)
     assert found.shares == {}
-    assert found.reason == f"too few settings finished: {found.trials} of {LEAST}"
+    assert found.reason == f"too few settings finished: {found.trials}, of {LEAST} at least"
 
 
 def test_equal_scores_have_no_importance() -> None:
@@ -138,7 +138,7 @@ def test_fields_are_those_that_were_searched() -> None:
 def test_a_search_that_has_hardly_begun() -> None:
     found = find(History.of(finished.events()[:3]))
     assert (found.rows, found.steps, found.choice, found.is_over) == ([], [], None, False)
-    assert found.importance.reason.startswith("too few settings finished: 0 of")
+    assert found.importance.reason.startswith("too few settings finished: 0, of")
 
 
 def test_plain_values() -> None:

@@ -31,6 +31,14 @@ def _can_unshare() -> bool:
     return subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0
 
 
+@pytest.fixture
+def alone(only: Callable[[str], None]) -> None:
+    """The machine that sees another folder is asked, and no other."""
+    if not _can_unshare():
+        pytest.skip("NO MOUNT NAMESPACES HERE: NOT TESTED WITH STORAGE THAT IS NOT SHARED")
+    only("alone")
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Storage, images and caches of the cluster."""
@@ -89,12 +97,7 @@ def test_another_version(machines: Machines, place: Path, monkeypatch: pytest.Mo
         _check(place)
 
 
-def test_storage_that_is_not_shared(
-    machines: Machines, place: Path, only: Callable[[str], None]
-) -> None:
-    if not _can_unshare():
-        pytest.skip("NO MOUNT NAMESPACES HERE: NOT TESTED WITH STORAGE THAT IS NOT SHARED")
-    only("alone")
+def test_storage_that_is_not_shared(machines: Machines, place: Path, alone: None) -> None:
     sentence = rf"{WHERE} does not see what this machine writes to --storage \S+hidden: name a"
     with pytest.raises(BadInput, match=sentence):
         _check(place, BAD, "hidden")
@@ -106,12 +109,7 @@ def test_a_uri_that_all_reach(machines: Machines, place: Path) -> None:
     assert list((place / "far").iterdir()) == []
 
 
-def test_a_uri_that_is_another_place_there(
-    machines: Machines, place: Path, only: Callable[[str], None]
-) -> None:
-    if not _can_unshare():
-        pytest.skip("NO MOUNT NAMESPACES HERE: NOT TESTED WITH A URI THAT IS NOT SHARED")
-    only("alone")
+def test_a_uri_that_is_another_place_there(machines: Machines, place: Path, alone: None) -> None:
     with pytest.raises(
         BadInput, match=rf"{WHERE} has another --storage file:///\S+hidden/far than"
     ):

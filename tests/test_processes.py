@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        ("search seal faults tables search_methods preflight tuned pages sensitivity", True),
+        ("whole_search seal faults tables search_methods preflight tuned pages sensitivity", True),
         ("finetuning raywatch", True),
         ("losses docs cluster registry processes", False),
     ],
@@ -23,7 +23,7 @@ def test_files_that_start_ray_are_known(names: str, expected: bool) -> None:
 
 
 def test_they_come_first_and_all_else_stays_in_order() -> None:
-    names = ("losses", "seal", "docs", "search", "losses")
+    names = ("losses", "seal", "docs", "whole_search", "losses")
     items = [SimpleNamespace(path=HERE / f"test_{name}.py", at=n) for n, name in enumerate(names)]
     pytest_collection_modifyitems(items)  # type: ignore[arg-type]
     assert [item.at for item in items] == [1, 3, 0, 2, 4]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from faults.rig import ONE_AT_A_TIME
 from mlflow.exceptions import MlflowException
-from test_search import SCRIPT, SMALL, Place
+from test_whole_search import SCRIPT, SMALL, Place
 
 from gsda.config import Config
 from gsda.errors import BadInput

@@ -20,7 +20,7 @@ from gsda.cli import main
 from gsda.cli_train import described_settings
 from gsda.config import Config
 from gsda.errors import BadInput, NonFinite
-from gsda.train import CHECKPOINTS, Listener, Trained, read_history, resume, train
+from gsda.train import CHECKPOINTS, SAVE_S, Listener, Trained, read_history, resume, train
 
 SMALL: dict[str, Any] = {"bottleneck": 8, "hidden": 8, "batch_size": 4}
 SMALL |= {"steps": 6, "evaluate_every": 3}
@@ -89,9 +89,17 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert_equal_bits(tmp_path / "run", whole[1])
 
 
-def test_a_killed_run_goes_on_from_its_last_evaluation(
-    whole: tuple[Trained, Path], tmp_path: Path
+@pytest.mark.parametrize(("save_s", "steps"), [(SAVE_S, [4, 5, 6]), (0.0, [5, 6])])
+def test_a_killed_run_goes_on_from_its_last_checkpoint(
+    save_s: float,
+    steps: list[int],
+    whole: tuple[Trained, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """That of the last evaluation, or of the clock where evaluations are far apart."""
+    monkeypatch.setattr("gsda.train.SAVE_S", save_s)
+
     class Killed(BaseException):
         pass
 
@@ -101,27 +109,9 @@ def test_a_killed_run_goes_on_from_its_last_evaluation(
 
     with pytest.raises(Killed):
         train(TASK, tmp_path / "run", listener=Listener(stepped=kill), **SMALL)
-    steps: list[int] = []
-    listener = Listener(stepped=lambda step, _: steps.append(step))
-    resume(tmp_path / "run", listener=listener)
-    assert steps == [4, 5, 6]
-    assert_equal_bits(tmp_path / "run", whole[1])
-
-
-def test_between_far_evaluations_a_checkpoint_is_written_by_the_clock(
-    whole: tuple[Trained, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gsda.train.SAVE_S", 0.0)
-
-    def kill(step: int, _: dict[str, float]) -> None:
-        if step == 5:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(TASK, tmp_path / "run", listener=Listener(stepped=kill), **SMALL)
-    steps: list[int] = []
-    resume(tmp_path / "run", listener=Listener(stepped=lambda step, _: steps.append(step)))
-    assert steps == [5, 6]
+    made: list[int] = []
+    resume(tmp_path / "run", listener=Listener(stepped=lambda step, _: made.append(step)))
+    assert made == steps
     assert_equal_bits(tmp_path / "run", whole[1])
 
 

@@ -272,7 +272,9 @@ def importance(history: History) -> Importance:
         if t.kind in (PAPER, SEARCHED) and inside(t.values, space) and t.value(metric) is not None
     ]
     if len(trials) < LEAST:
-        return Importance({}, len(trials), f"too few settings finished: {len(trials)} of {LEAST}")
+        return Importance(
+            {}, len(trials), f"too few settings finished: {len(trials)}, of {LEAST} at least"
+        )
     values = [trial.value(metric) for trial in trials]
     if len(set(values)) == 1:
         return Importance({}, len(trials), "all settings came to the same score")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gsda.data.listing import is_file
 from gsda.data.store import Row
 from gsda.errors import BadInput
+from gsda.files import is_file
 
 # By torchvision's class: the file that shows it is there, and what picks the training set.
 RAW: dict[str, tuple[str, dict[str, Any]]] = {

@@ -31,11 +31,3 @@ def some(names: Sequence[str], limit: int = 12) -> str:
     """At most `limit` of `names`, as a readable list."""
     rest = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is a file that this user can reach."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False

@@ -7,8 +7,9 @@ The paths are relative to the folder given as --data, or to one above it: CDAN's
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from gsda.data.listing import Listing, is_file, some
+from gsda.data.listing import Listing, some
 from gsda.errors import BadInput
+from gsda.files import is_file
 
 PLACES = ("image_list/{}.txt", "image_list/{}_list.txt", "{}.txt", "{}_list.txt")
 
