@@ -287,9 +287,11 @@ def test_a_driver_that_was_succeeded_stops_and_writes_nothing(
     progress = progress_of(journal)
     work_until(progress, 2)
     assert journal.settle() == ""
-    monkeypatch.setattr(lease, "RENEW_S", 0.0)
-    flaky.write(f"s/{FILE}", json.dumps({"id": "other", "host": "far"}).encode())
-    before = {name: flaky.read(f"s/{name}") for name in flaky.files("s")}
+    assert isinstance(journal.copy, Held)
+    with journal.copy._work:  # not between its look at the lease and its delivery
+        monkeypatch.setattr(lease, "RENEW_S", 0.0)
+        flaky.write(f"s/{FILE}", json.dumps({"id": "other", "host": "far"}).encode())
+        before = {name: flaky.read(f"s/{name}") for name in flaky.files("s")}
     scene.work(progress)
     assert progress.halted == "a process on far drives s now"
     journal.close()
