@@ -46,6 +46,12 @@ def _prune(folder: Path, latest: Path, keep: Collection[int]) -> None:
             path.unlink(missing_ok=True)
 
 
+def step_of(name: str) -> int | None:
+    """The step of a checkpoint by its file's name, in whatever folder; None if it is none."""
+    match = _NAME.fullmatch(name.rpartition("/")[2])
+    return None if match is None else int(match.group(1))
+
+
 def _step(path: Path) -> int:
     return int(path.name[5:14])
 

@@ -245,3 +245,11 @@ def test_clear_removes_checkpoints_and_nothing_else(tmp_path: Path) -> None:
     checkpoint.clear(tmp_path)
     assert files(tmp_path) == ["notes.txt"]
     checkpoint.clear(tmp_path / "nowhere")
+
+
+def test_steps_by_the_names_of_checkpoints() -> None:
+    name = "step-000000002.0123456789abcdef.pt"
+    assert checkpoint.step_of(name) == checkpoint.step_of(f"A2W/{name}") == 2
+    assert checkpoint.step_of(name.replace("2.", "0.", 1)) == 0
+    others = ["model/weights.pt", f"{name}.tmp", "", "step-2.pt"]
+    assert [checkpoint.step_of(other) for other in others] == [None] * 4

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from gsda.errors import BadInput
 from gsda.tasks import Task
 from tune import held, lease, search, status
 from tune.executor import JournalSearcher, Progress
+from tune.handover_far import MARK, place_of
 from tune.held import Held, keep, open_journal
-from tune.history import OPEN, History
+from tune.history import COMPLETE, OPEN, History
 from tune.journal import Copy, Journal, read_events
 from tune.lease import FILE, Lease
-from tune.objectstore import Store
+from tune.objectstore import Store, StoreError
 from tune.remote import find_begun
 from tune.settings import Settings
 from tune.shelf import claim
+from tune.trainable import Order
 
 STEP = "step-000000002.0123456789abcdef.pt"
 
@@ -188,7 +191,72 @@ def test_checkpoints_of_ended_trials_go_and_models_come(
     assert store.read("s/trials/0001/model/weights.pt") == b"amended!"
 
 
+def test_each_start_has_a_place_and_the_last_one_s_model_is_the_trial_s(
+    uri: str, tmp_path: Path, opened: list[Journal]
+) -> None:
+    store, journal = Store(uri), begin(uri, tmp_path / "one")
+    opened.append(journal)
+    progress = far_progress_of(journal, uri)
+    trial = progress.next_trial()
+    for attempt in (1, 2):
+        order = progress.start(trial)
+        assert (order.attempt, order.folder) == (attempt, "s/trials/0000")
+        place = place_of(order.folder, attempt)
+        assert list(store.files(place)) == ([MARK, STEP] if attempt > 1 else [MARK])
+        for name in (STEP, "model/weights.pt", "model/manifest.json"):
+            store.write(f"{place}/{name}", b"%d" % attempt)
+        if attempt == 1:
+            progress.fault(0, "its worker died")
+    for report in scene.reports(order):
+        progress.report(0, report)
+    assert progress.history.trials[0].state == COMPLETE
+    left = {name: store.read(f"{order.folder}/{name}") for name in store.files(order.folder)}
+    assert left == {"model/manifest.json": b"2", "model/weights.pt": b"2"}
+
+
+def far_progress_of(journal: Journal, uri: str) -> Progress:
+    """As of a search that knows that its folder is a working copy."""
+    spec = History.of(journal.events).spec
+    plan = replace(scene.make_plan(spec, journal.path.parent), remote=uri)
+    return Progress(plan, journal, scene.ignore)
+
+
 # A store that fails
+
+
+@pytest.mark.parametrize("moment", ["start", "end"])
+def test_a_store_that_is_away_when_a_trial_begins_or_ends(
+    moment: str, flaky: Flaky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    opened: list[Journal],
+) -> None:  # fmt: skip
+    """The search halts, and the trial is open: resumed, it ends once more."""
+    monkeypatch.setenv("GSDA_STORAGE_PATIENCE_S", "0.05")
+    journal = begin_on(flaky, tmp_path)
+    opened.append(journal)
+    progress = far_progress_of(journal, flaky.place.text)
+    monkeypatch.setattr("tune.executor.places", lambda share: 1)
+    searcher = JournalSearcher(progress)
+    act = "take_over" if moment == "start" else "keep_model"
+
+    def fail(*_: object) -> None:
+        raise StoreError(5, "it does not answer", "file:///far/s")
+
+    monkeypatch.setattr(f"tune.handover_far.{act}", fail)
+    order = searcher.suggest("x")
+    if moment == "start":
+        assert order == "FINISHED"
+    else:
+        given = Order.of_config(order)
+        assert [progress.report(0, report) for report in scene.reports(given)][-1]
+    assert progress.halted == "it does not answer on this machine: file:///far/s"
+    assert not progress.running
+    assert progress.history.trials[0].state == OPEN
+    assert progress.history.trials[0].starts == int(moment == "end")
+    monkeypatch.undo()
+    again = far_progress_of(journal, flaky.place.text)
+    for report in scene.reports(again.start(again.next_trial())):
+        again.report(0, report)
+    assert again.history.trials[0].state == COMPLETE
 
 
 @pytest.fixture

@@ -11,10 +11,13 @@ import scene
 from test_trainable import all_reports, order, same, tell, weights
 from uris import Flaky
 
+from gsda.checkpoint import step_of
 from gsda.errors import BadInput
+from gsda.run import Run
 from tune import mirrored
 from tune.failures import BAD_DATA, STORAGE
-from tune.mirrored import Mirrored, WorkingFolder, is_checkpoint
+from tune.handover_far import keep_model, place_of, take_over
+from tune.mirrored import Mirrored, WorkingFolder
 from tune.objectstore import Store, StoreError
 from tune.shelf import MODEL_FOLDER
 from tune.trainable import RunTrainable
@@ -110,13 +113,6 @@ def test_a_name_that_leads_elsewhere(
     assert list(tmp_path.rglob("*evil*")) == []
 
 
-def test_checkpoints_by_their_names() -> None:
-    assert is_checkpoint(STEP)
-    assert is_checkpoint(f"A2W/{STEP}")
-    assert not is_checkpoint("model/weights.pt")
-    assert not is_checkpoint(f"{STEP}.tmp")
-
-
 # A worker
 
 
@@ -128,9 +124,12 @@ def make(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str)
     made: list[RunTrainable] = []
 
     def build(name: str, known: tuple[int, ...] = (), **changes: Any) -> RunTrainable:
+        attempt = changes.pop("attempt", 0)
         told = order(cache, tmp_path / name, known, **changes)
         if name == PLACE:
-            told = replace(told, folder=PLACE, remote=uri)
+            told = replace(told, folder=PLACE, remote=uri, attempt=attempt)
+            if attempt:
+                take_over(Store(uri), PLACE, attempt)
         made.append(RunTrainable(told.to_config()))
         return made[-1]
 
@@ -144,7 +143,7 @@ def test_a_trial_below_a_uri_is_that_of_a_folder(make: Any, uri: str, tmp_path: 
     undisturbed = all_reports(make("near"))
     reports = [tell(make(PLACE))]
     store = Store(uri)
-    assert [is_checkpoint(name) for name in store.files(PLACE)] == [True]
+    assert [step_of(name) for name in store.files(PLACE)] == [2]
     while not reports[-1].finished:
         worker = make(PLACE, tuple(report.step for report in reports))
         assert worker._folder not in (None, tmp_path / "near")
@@ -162,11 +161,46 @@ def test_a_trial_below_a_uri_is_that_of_a_folder(make: Any, uri: str, tmp_path: 
     assert weights(near).keys()
 
 
+def test_a_worker_that_was_thought_lost_writes_no_more(make: Any, uri: str, tmp_path: Path) -> None:
+    undisturbed = all_reports(make("near"))
+    store = Store(uri)
+    lost = make(PLACE, attempt=1)
+    reports = [tell(lost)]
+    other = make(PLACE, known=(2,), attempt=2)
+    reports.append(tell(other))
+    late = tell(lost)  # it wakes, and has trained on meanwhile
+    assert (late.finished, late.metrics) == (False, {})
+    assert late.fault == "the trial has gone on elsewhere"
+    assert list(store.files(place_of(PLACE, 1))) == []
+    reports.append(tell(other))
+    assert reports[-1].finished
+    assert same(reports, undisturbed)
+    keep_model(store, PLACE, 2)
+    for name in ("weights.pt", "manifest.json"):
+        ours = store.read(f"{PLACE}/{MODEL_FOLDER}/{name}")
+        assert ours == store.read(f"{place_of(PLACE, 2)}/{MODEL_FOLDER}/{name}")
+    assert ours == (tmp_path / "near" / MODEL_FOLDER / "manifest.json").read_bytes()
+
+
+def test_a_traceback_stays_with_the_trial(
+    make: Any, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = make(PLACE, attempt=1)
+
+    def explode(run: Run, n: int) -> None:
+        raise ZeroDivisionError("first line")
+
+    monkeypatch.setattr(Run, "step", explode)
+    fault = tell(worker).fault
+    assert fault.startswith(f"ZeroDivisionError: first line (see error.txt in {Store(uri).shown}/s")
+    assert b"in explode" in Store(uri).read(f"{PLACE}/error.txt")
+
+
 def test_a_torn_checkpoint_costs_one_evaluation(make: Any, uri: str) -> None:
     first = make(PLACE)
     reports = [tell(first), tell(first)]
     store = Store(uri)
-    newest = max(name for name in store.files(PLACE) if is_checkpoint(name))
+    newest = max(name for name in store.files(PLACE) if step_of(name))
     store.write(f"{PLACE}/{newest}", store.read(f"{PLACE}/{newest}")[:1000])
     again = tell(make(PLACE, known=(2,)))
     assert again.step == 4
@@ -191,16 +225,16 @@ def nearby(tmp_path: Path) -> str:
 
 
 def test_what_killed_workers_left_is_swept(nearby: str, tmp_path: Path) -> None:
-    first = WorkingFolder(nearby, PLACE, tmp_path / "cache")
+    first = WorkingFolder(nearby, PLACE, 0, tmp_path / "cache")
     dead = first.folder.with_name(f"{mirrored._machine()}-4194305-x")  # beyond any process id
     dead.mkdir()
-    second = WorkingFolder(nearby, PLACE, tmp_path / "cache")
+    second = WorkingFolder(nearby, PLACE, 0, tmp_path / "cache")
     assert sorted(first.folder.parent.iterdir()) == sorted([first.folder, second.folder])
 
 
 def test_a_machine_that_sees_another_store(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"does not see file:///.*/s/journal.log: its storage"):
-        WorkingFolder(f"file://{tmp_path}/other", PLACE, tmp_path / "cache")
+        WorkingFolder(f"file://{tmp_path}/other", PLACE, 0, tmp_path / "cache")
 
 
 def test_a_store_that_goes_away(cache: Path, nearby: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from tune.registry import Outcome
 from tune.remote import check_unbegun, find_begun
 from tune.scope import is_group, members
 from tune.settings import DONE, INTERRUPTED, NO_MODEL, OWED, Settings
-from tune.shelf import JOURNAL, MODEL_FOLDER, claim
+from tune.shelf import ERROR_FILE, JOURNAL, MODEL_FOLDER, claim
 from tune.spec import check_resume, data_of, plan_of, specify, with_machines
 from tune.study import STUDY, StudyFile
 from tune.tracked import choose_again, note
@@ -158,7 +158,7 @@ def _run(prepared: Prepared, journal: Journal, wanted: Share, console: Console) 
     except KeyboardInterrupt:
         console.interrupted(History.of(journal.events), "Stopped at once")
     except Exception as error:
-        report = journal.path.with_name("error.txt")
+        report = journal.path.with_name(ERROR_FILE)
         console.broken(History.of(journal.events), error, _write(report))
     finally:
         mirror.stop()

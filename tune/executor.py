@@ -184,8 +184,11 @@ class Progress:
         Raises:
             OSError: the storage cannot be written; nothing has happened.
         """
-        if not self.plan.remote:
-            take_over(self.folder_of(trial.number), trial.starts + 1)
+        place = (self.folder_of(trial.number), trial.starts + 1)
+        if self.plan.remote:
+            self.journal.copy.take_over(*place)
+        else:
+            take_over(*place)
         self.running.add(trial.number)
         self._most_at_once = max(self._most_at_once, len(self.running))
         self._record("start", trial=trial.number)
@@ -207,7 +210,7 @@ class Progress:
             select=trial.select,
             tasks=plan.tasks,
             witness="" if plan.remote else str(self.journal.path.resolve()),
-            attempt=0 if plan.remote else trial.starts,
+            attempt=trial.starts,
         )
 
     def folder_of(self, number: int) -> Path:
@@ -268,16 +271,32 @@ class Progress:
         """Start no trial any more, for a reason that is not a trial's."""
         self.halted = self.halted or reason
 
+    def halt_over(self, error: OSError) -> None:
+        """Halt as the storage cannot be written."""
+        self.halt(f"{error.strerror or error} on this machine: {error.filename}")
+
     def _end(self, number: int, state: str, reason: str = "", cause: str = "") -> None:
         trial = self.history.trials[number]
         known: dict[str, Any] = {"cause": cause} if cause else {}
         known |= {"picks": trial.picks} if trial.reports else {}
-        if state == COMPLETE:
-            keep_model(self.folder_of(number), trial.starts)
+        if state == COMPLETE and not self._keep_model(trial):
+            self.running.discard(number)
+            return
         self._record("end", trial=number, state=state, reason=reason, **known)
         self.running.discard(number)
         if self.is_safe():
             self._clear([number])
+
+    def _keep_model(self, trial: Trial) -> bool:
+        """Put a trial's model where it stays; else halt, and resumed it ends once more."""
+        place = (self.folder_of(trial.number), trial.starts)
+        try:
+            keep_model(*place)
+            self.journal.copy.keep_model(*place)
+        except OSError as error:
+            self.halt_over(error)
+            return False
+        return True
 
     def is_safe(self) -> bool:
         """Whether the journal so far would outlive this machine; else the search halts."""
@@ -312,7 +331,7 @@ class JournalSearcher(Searcher):  # type: ignore[misc]
         try:
             order = progress.start(trial)
         except OSError as error:
-            progress.halt(f"{error.strerror or error} on this machine: {error.filename}")
+            progress.halt_over(error)
             return Searcher.FINISHED
         if progress.is_safe():
             return order.to_config()

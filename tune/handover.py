@@ -7,19 +7,24 @@ that finds its place gone stops. Only the driver puts a model where a trial's mo
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from gsda.checkpoint import steps_in
 from tune.shelf import MODEL_FOLDER
 from tune.suite import clear_all
 
+T = TypeVar("T")
 PLACES = "attempts"  # no task is called so: between its domains there is a 2
 
 
 class MovedOn(RuntimeError):
     """The trial has gone on elsewhere, or has ended: this start of it is over."""
+
+    def __init__(self) -> None:
+        super().__init__("the trial has gone on elsewhere")
 
 
 def place_of(folder: Path, attempt: int) -> Path:
@@ -61,20 +66,27 @@ def _tasks_in(place: Path) -> list[Path]:
     return [path for path in named if path.name not in (PLACES, MODEL_FOLDER)]
 
 
-def _move(old: Path, new: Path) -> None:
-    """Move checkpoints, the newest first; none that is as late as what lies in `new`.
+def wanted(old: Mapping[T, int], new: Collection[int]) -> list[T]:
+    """Which checkpoints go over to a place, the newest first; none as late as what lies there.
 
-    Such a one was written when the trial had gone on elsewhere: it is of another course. One that
-    is gone in the meantime was an old one, whose writer still lives.
+    Such a one was written when the trial had gone on elsewhere: it is of another course.
+
+    Args:
+        old: checkpoints and their steps. new: steps of those that lie there.
     """
+    limit = max(new, default=None)
+    newest_first = sorted(old, key=lambda each: old[each], reverse=True)
+    return [each for each in newest_first if limit is None or old[each] < limit]
+
+
+def _move(old: Path, new: Path) -> None:
+    """Move checkpoints. One that is gone in the meantime was old, and its writer still lives."""
     found = steps_in(old)
     if found:
         new.mkdir(exist_ok=True)
-    limit = max(steps_in(new).values(), default=None)
-    for path, step in found.items():
-        if limit is None or step < limit:
-            with suppress(FileNotFoundError):
-                path.replace(new / path.name)
+    for path in wanted(found, steps_in(new).values()):
+        with suppress(FileNotFoundError):
+            path.replace(new / path.name)
 
 
 def check_place(place: Path) -> None:
@@ -84,7 +96,7 @@ def check_place(place: Path) -> None:
         MovedOn: the place is gone.
     """
     if not place.is_dir():
-        raise MovedOn("the trial has gone on elsewhere")
+        raise MovedOn
 
 
 def keep_model(folder: Path, attempt: int) -> None:

@@ -7,16 +7,19 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from gsda.checkpoint import step_of
 from gsda.errors import BadInput
+from tune import handover_far
+from tune.handover import PLACES
 from tune.journal import Copy, Journal
 from tune.lease import RENEW_S, Lease, Taken
-from tune.mirrored import Mirrored, is_checkpoint
+from tune.mirrored import Mirrored
 from tune.objectstore import PAUSES_S, Store, connect, default_patience, patiently
 from tune.pieces import RemoteJournal
 from tune.remote import files_of, pull, why
-from tune.shelf import JOURNAL
+from tune.shelf import ERROR_FILE, JOURNAL
 
-LATER = ("report", "error.txt", "mlflow.place", "optuna.log")  # delivered when a search stops
+LATER = ("report", ERROR_FILE, "mlflow.place", "optuna.log")  # delivered when a search stops
 
 
 class Held(Copy):
@@ -117,26 +120,34 @@ class Held(Copy):
         """
         if folder not in self._fetched:
             place = folder.relative_to(self._folder).as_posix()
-            patiently(
-                lambda: self._files.pull(place, lambda name: not is_checkpoint(name)),
-                self._patience_s,
-            )
+            patiently(lambda: self._files.pull(place, _stays), self._patience_s)
             self._fetched.add(folder)
 
+    def take_over(self, folder: Path, attempt: int) -> None:
+        """As `tune.handover.take_over`.
+
+        Raises:
+            StoreError: the store has been away for longer than one waits.
+        """
+        name = self._there(folder)
+        patiently(lambda: handover_far.take_over(self._store, name, attempt), self._patience_s)
+
+    def keep_model(self, folder: Path, attempt: int) -> None:
+        """As `tune.handover.keep_model`.
+
+        Raises:
+            StoreError: the store has been away for longer than one waits.
+        """
+        name = self._there(folder)
+        patiently(lambda: handover_far.keep_model(self._store, name, attempt), self._patience_s)
+
     def clear(self, folders: Collection[Path]) -> None:
-        """Remove the checkpoints of trials; those that stay go when the search is resumed."""
-        wanted = {folder.relative_to(self._folder).as_posix() for folder in folders}
-        if not wanted:
-            return
-        below = min(wanted) if len(wanted) == 1 else "trials"
+        """Remove what ended trials do not need; what stays goes when the search is resumed."""
         with suppress(OSError):
-            names = [f"{below}/{name}" for name in self._store.files(f"{self._name}/{below}")]
-            gone = [
-                f"{self._name}/{name}"
-                for name in names
-                if is_checkpoint(name) and "/".join(name.split("/")[:2]) in wanted
-            ]
-            self._store.delete(gone)
+            handover_far.clear_places(self._store, {self._there(folder) for folder in folders})
+
+    def _there(self, folder: Path) -> str:
+        return f"{self._name}/{folder.relative_to(self._folder).as_posix()}"
 
     def close(self) -> None:
         """Deliver what is left, without waiting for a store that is away; let go of the search."""
@@ -148,6 +159,11 @@ class Held(Copy):
                 self._thread.join()
             with suppress(OSError):
                 self._lease.release()
+
+
+def _stays(name: str) -> bool:
+    """Whether a file of a trial is more than what the trial itself needs to go on."""
+    return step_of(name) is None and not name.startswith(f"{PLACES}/")
 
 
 def open_journal(remote: str | None, folder: Path) -> Journal:

@@ -37,6 +37,12 @@ class Copy:
     def fetch(self, folder: Path) -> None:
         """Bring what another machine left in a folder of the search."""
 
+    def take_over(self, folder: Path, attempt: int) -> None:
+        """Make the place of a trial's start there."""
+
+    def keep_model(self, folder: Path, attempt: int) -> None:
+        """Put the model of a trial's start where the trial's is looked for there."""
+
     def clear(self, folders: Collection[Path]) -> None:
         """Remove the checkpoints in folders of trials."""
 

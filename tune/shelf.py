@@ -17,6 +17,7 @@ from tune.group import Group
 from tune.journal import Journal
 
 JOURNAL = "journal.log"
+ERROR_FILE = "error.txt"  # a traceback, of a search or of a trial
 MODEL_FOLDER = "model"  # of a trial that is done, in its folder
 
 

@@ -33,7 +33,7 @@ from tune.handover import MovedOn, check_place, place_of
 from tune.mirrored import WorkingFolder
 from tune.picks import LAST, pick
 from tune.probe import here
-from tune.shelf import MODEL_FOLDER
+from tune.shelf import ERROR_FILE, MODEL_FOLDER
 from tune.suite import Suite
 
 PAYLOAD = "payload"
@@ -165,7 +165,7 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         """The trial's folder; of a URI, a copy of it that is this worker's own."""
         if order.remote:
             cache = here(order.data).cache
-            self._working = WorkingFolder(order.remote, order.folder, cache)
+            self._working = WorkingFolder(order.remote, order.folder, order.attempt, cache)
         folder = order.place if self._working is None else self._working.folder
         self._folder = folder
         return folder
@@ -221,7 +221,7 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
         Raises:
             MovedOn: it must not be written.
         """
-        if self._order.attempt:
+        if self._order.attempt and self._working is None:  # else before it is put there
             check_place(self._order.place)
         return [self._picked] if self._reports else []
 
@@ -336,15 +336,15 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
 
     def _keep_traceback(self) -> str:
         """Write down the traceback at hand; says where it is."""
-        working = self._working
-        folder = self._folder if self._order.remote else Path(self._order.folder)
-        if folder is None:
-            return "its traceback could not be kept: the storage was not reached"
+        text, folder = traceback.format_exc(), Path(self._order.folder)
         try:
+            if self._working is not None:
+                self._working.put(ERROR_FILE, text.encode())
+                return f"see {ERROR_FILE} in {self._working.shown}"
+            if self._order.remote:
+                return "its traceback could not be kept: the storage was not reached"
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-            if working is not None:
-                working.push()
+            (folder / ERROR_FILE).write_text(text, encoding="utf-8")
         except OSError as error:
             return f"its traceback could not be kept: {error.strerror}"
-        return f"see error.txt in {folder if working is None else working.shown}"
+        return f"see {ERROR_FILE} in {folder}"
