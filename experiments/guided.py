@@ -30,9 +30,9 @@ from gsda.stopping import stoppable
 from gsda.tasks import Task
 from gsda.validators import DEFAULT_METRIC
 from tune.cluster import Share
-from tune.executor import Plan, Progress
 from tune.history import COMPLETE, PAPER, SOURCE_ONLY, History, Trial
 from tune.journal import Event, Journal
+from tune.progress import Plan, Progress
 from tune.rule import check_guide, check_rule
 from tune.settings import BAD_USE, DONE
 from tune.space import DEFAULT_FIELDS, Range, build_space

@@ -15,9 +15,9 @@ from gsda.config import Config, source_only
 from gsda.data.load import DataSpec, identity, load_domains
 from gsda.tasks import Task
 from tune.cluster import Share
-from tune.executor import Plan, Progress
 from tune.history import PAPER, SOURCE_ONLY, History
 from tune.journal import Event, Journal
+from tune.progress import Plan, Progress
 from tune.space import build_space
 from tune.trainable import Order, Report
 

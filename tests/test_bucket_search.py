@@ -26,7 +26,7 @@ def test_a_search_in_a_bucket(
     left = killed_elsewhere(rig, uri, 1, options)
     assert "journal.log" in left
     assert "driver.json" in left
-    assert any(name.startswith("trials/0000/step-") for name in left)
+    assert any(name.startswith("trials/0000/attempts/1/step-") for name in left)
     resume = ["--task", "W2D", "--name", "s", "--storage", uri, "--resume", "--json"]
     code, said = rig.run(*resume)
     assert code == 0, said

@@ -15,11 +15,11 @@ from terminal import Terminal
 from tune import status
 from tune.choice import choose
 from tune.console import Console, Script
-from tune.executor import Progress
 from tune.history import History
 from tune.journal import read_events
 from tune.lines import block, resume_command
 from tune.lines import chosen as chosen_line
+from tune.progress import Progress
 from tune.registry import Outcome
 from tune.standing import Standing
 from tune.table import table

@@ -13,10 +13,11 @@ from PIL import Image
 from gsda.config import Config
 from gsda.errors import BadInput
 from tune.console import Console
-from tune.executor import JournalSearcher, Progress
+from tune.executor import JournalSearcher
 from tune.history import COMPLETE, FINETUNED, OPEN, PAPER, SOURCE_ONLY, History
 from tune.journal import Journal, read_events
 from tune.mlstore import find_run
+from tune.progress import Progress
 from tune.record import Projection
 from tune.sampler import propose
 from tune.settings import Settings

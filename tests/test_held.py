@@ -14,13 +14,14 @@ from uris import Flaky
 from gsda.errors import BadInput
 from gsda.tasks import Task
 from tune import held, lease, search, status
-from tune.executor import JournalSearcher, Progress
+from tune.executor import JournalSearcher
 from tune.handover_far import MARK, place_of
 from tune.held import Held, keep, open_journal
 from tune.history import COMPLETE, OPEN, History
 from tune.journal import Copy, Journal, read_events
 from tune.lease import FILE, Lease
 from tune.objectstore import Store, StoreError
+from tune.progress import Progress
 from tune.remote import find_begun
 from tune.settings import Settings
 from tune.shelf import claim
@@ -248,7 +249,7 @@ def test_a_store_that_is_away_when_a_trial_begins_or_ends(
     else:
         given = Order.of_config(order)
         assert [progress.report(0, report) for report in scene.reports(given)][-1]
-    assert progress.halted == "it does not answer on this machine: file:///far/s"
+    assert progress.halted == "it does not answer: file:///far/s"
     assert not progress.running
     assert progress.history.trials[0].state == OPEN
     assert progress.history.trials[0].starts == int(moment == "end")

@@ -11,10 +11,10 @@ from gsda.config import Config
 from gsda.tasks import Task
 from tune.choice import choose
 from tune.console import Console
-from tune.executor import Progress
 from tune.history import COMPLETE, REFITTED
 from tune.holdout import SHARE, chosen_share, describe
 from tune.journal import Journal
+from tune.progress import Progress
 from tune.settings import Settings
 from tune.spec import specify
 from tune.stages import due, total

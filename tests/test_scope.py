@@ -13,11 +13,11 @@ from gsda.validators import DEFAULT_METRIC
 from tune import spec
 from tune.choice import choose
 from tune.console import Console
-from tune.executor import Progress
 from tune.group import Group, grouped, tasks_of
 from tune.history import COMPLETE, TRANSFERRED, History
 from tune.journal import Journal, read_events
 from tune.lines import opening, resume_command
+from tune.progress import Progress
 from tune.record import Projection
 from tune.scope import how_chosen, is_group, members, origin_of, read_origin
 from tune.search import main

@@ -7,10 +7,10 @@ import scene
 
 from tune import stages
 from tune.choice import candidates, choose
-from tune.executor import Progress
 from tune.history import COMPLETE, OPEN, REPEATED, History
 from tune.journal import Journal, read_events
 from tune.mlstore import find_run
+from tune.progress import Progress
 from tune.record import Projection
 from tune.sampler import propose
 from tune.trainable import Report

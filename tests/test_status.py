@@ -10,8 +10,8 @@ import pytest
 import scene
 from test_imports import loaded
 
-from tune.executor import Progress
 from tune.history import COMPLETE
+from tune.progress import Progress
 from tune.status import main
 
 Capture = pytest.CaptureFixture[str]

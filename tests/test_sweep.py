@@ -12,10 +12,10 @@ import scene
 
 from gsda.config import Config
 from gsda.tasks import Task
-from tune.executor import Progress
 from tune.failures import ERROR, NON_FINITE
 from tune.history import COMPLETE, FAILED, OPEN, History
 from tune.journal import Journal
+from tune.progress import Progress
 from tune.raywatch import OWN_S
 from tune.settings import Settings
 from tune.sweep import Cell, Sweep, Swept, _drop_models, by_setting, identity_of

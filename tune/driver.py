@@ -17,12 +17,13 @@ from tune.choice import choose
 from tune.cluster import Share, connected, places, share
 from tune.console import Console
 from tune.delivery import PATIENCE_S, Delivery, told_undelivered
-from tune.executor import Progress, execute
+from tune.executor import execute
 from tune.group import Group
 from tune.held import keep, open_journal
 from tune.history import OPEN, History, Trial
 from tune.journal import Journal, read_events
 from tune.preflight import preflight
+from tune.progress import Progress
 from tune.raywatch import patience_with, watching
 from tune.record import Mirror
 from tune.registry import Outcome

@@ -22,12 +22,12 @@ from gsda.tasks import BENCHMARKS, Task
 from tune import seal, warmstart
 from tune.cluster import Share, check_device
 from tune.console import Console
-from tune.executor import Plan
 from tune.group import Group, tasks_of
 from tune.history import PAPER, SOURCE_ONLY, History
 from tune.holdout import chosen_share, describe
 from tune.kind import check_search
 from tune.picks import LAST
+from tune.progress import Plan
 from tune.scope import TASK, Origin, digest_of, is_group, members, read_origin
 from tune.settings import DEFAULT_TRIALS, Settings
 from tune.space import DEFAULT_FIELDS, build_space

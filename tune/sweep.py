@@ -25,11 +25,12 @@ from tune.cluster import Share, connected, places, share
 from tune.command import own_words
 from tune.console import Console
 from tune.delivery import PATIENCE_S
-from tune.executor import Progress, execute
+from tune.executor import execute
 from tune.failures import rule_of
 from tune.history import COMPLETE, FAILED, OPEN, History, Trial
 from tune.journal import Event, Journal, read_events
 from tune.kind import SWEEP, sweep_name
+from tune.progress import Progress
 from tune.raywatch import patience_with, watching
 from tune.record import Mirror, Projection
 from tune.settings import Settings

@@ -20,6 +20,7 @@ FAULTS = (
     "files",
     "interrupt",
     "bucket",
+    "parted",
     "many",
 )
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from gsda.checkpoint import KEEP
@@ -22,9 +22,13 @@ KEYS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
 SEARCH = [*TINY, *ONE_AT_A_TIME, "--trials", "2", "--seed", "5", "--name", "s"]
 RESUME = ["--task", TINY[1], "--name", "s", "--resume"]
 _SERVER = """
-import sys, time
+import sys, time, urllib.request
 from moto.server import ThreadedMotoServer
-ThreadedMotoServer("127.0.0.1", int(sys.argv[1]), verbose=False).start()
+host, port = sys.argv[1:]
+ThreadedMotoServer(host, int(port), verbose=False).start()
+bucket = urllib.request.Request(f"http://{host}:{port}/bucket", method="PUT")
+urllib.request.urlopen(bucket).close()
+print("there", flush=True)
 time.sleep(10**6)
 """
 
@@ -32,20 +36,22 @@ time.sleep(10**6)
 class Bucket:
     """An S3 server in a process of its own, so that it can be stopped as if the network were."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", wrapper: Sequence[str] = ()) -> None:
+        """Start it, with a bucket.
+
+        Args:
+            wrapper: words before it, such as a command that enters a namespace.
+        """
         self.port = free_port()
-        self.uri = f"s3://bucket/searches?endpoint_override=127.0.0.1:{self.port}&scheme=http"
-        words = [sys.executable, "-c", _SERVER, str(self.port)]
-        self._process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
-        address = f"http://127.0.0.1:{self.port}/bucket"
-        while True:
-            try:
-                urllib.request.urlopen(urllib.request.Request(address, method="PUT")).close()
-                return
-            except OSError:
-                if self._process.poll() is not None:
-                    raise RuntimeError("moto's server did not start") from None
-                time.sleep(0.2)
+        self.uri = f"s3://bucket/searches?endpoint_override={host}:{self.port}&scheme=http"
+        self._process = subprocess.Popen(
+            [*wrapper, sys.executable, "-c", _SERVER, host, str(self.port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._process.stdout is not None
+        if b"there" not in self._process.stdout.readline():
+            raise RuntimeError("moto's server did not start")
 
     def pause(self) -> None:
         """Nobody answers any more."""

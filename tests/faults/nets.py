@@ -78,6 +78,11 @@ class Network:
         """Put it in again."""
         _ip("-n", self._space("hub"), "link", "set", name, "up")
 
+    def part(self, one: str, other: str) -> None:
+        """Let two machines see each other no more; others still see both."""
+        for name, far in ((one, other), (other, one)):
+            _ip("-n", self._space(name), "route", "add", "blackhole", self.hosts[far])
+
     def slow(self, name: str) -> str:
         """Slow the link of a machine in both directions; says how."""
         for kind, options in _SLOW.items():

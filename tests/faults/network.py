@@ -42,7 +42,7 @@ def run(folder: Path, cache: Path | None = None) -> bool:
     status, said = whole.run(*SEARCH, "--name", "s")
     if status:
         raise RuntimeError(f"the undisturbed search failed: {said}")
-    same = _agree(torn.history("s"), whole.history("s"))
+    same = agree(torn.history("s"), whole.history("s"))
     show([*rows, ["values of the reference trials as undisturbed", same]])
     return sound and same
 
@@ -55,10 +55,15 @@ def _disturb(rig: Rig, network: Network) -> tuple[list[Row], bool]:
         process = rig.start(*SEARCH, *address, wrapper=network.inside(HERE))
         rig.wait(process, lambda: runs_on_both(rig))
         seconds, slowly = _cut_for_a_while(rig, process, network), _slow(rig, process, network)
-        before = len(_faults(rig))
-        lost, woken = _lose(rig, process, network, machines)
+        before = len(faults_of(rig))
+        network.cut(THERE)
+        lost, number = lose(rig, process, machines)
+        woken = wake(machines)
+        place = trial_folder(rig.storage / "s", number) / PLACES
+        places = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+        woken = f"{woken}; places of the trial: {', '.join(places)}"
         said, _ = process.communicate()
-    census, faults = rig.census("s"), _faults(rig)
+    census, faults = rig.census("s"), faults_of(rig)
     rows: list[Row] = [
         ["a network that goes", "result"],
         [f"cut for {CUT_S:g} s", seconds],
@@ -109,29 +114,30 @@ def _slow(rig: Rig, process: subprocess.Popen[str], network: Network) -> str:
     return f"{what}: {resent} segments sent again, {meanwhile} reports, {after} afterwards"
 
 
-def _lose(
-    rig: Rig, process: subprocess.Popen[str], network: Network, machines: Machines
-) -> tuple[str, str]:
-    """Cut a machine off for good, suspended until its trial goes on, and wake it then."""
-    network.cut(THERE)
+def lose(rig: Rig, process: subprocess.Popen[str], machines: Machines) -> tuple[str, int]:
+    """Suspend a machine that the driver does not see any more, until its trial goes on elsewhere.
+
+    Returns:
+        How that went, and the number of the trial.
+    """
     while not _at_work(machines):  # let it be in the middle of a stretch
         time.sleep(0.05)
     machines.freeze(THERE)
-    began, known = time.monotonic(), _faults(rig)
-    rig.wait(process, lambda: len(_faults(rig)) > len(known))
+    began, known = time.monotonic(), len(faults_of(rig))
+    rig.wait(process, lambda: len(faults_of(rig)) > known)
     noticed = time.monotonic() - began
-    trial = _faults(rig)[-1]["trial"] if len(_faults(rig)) > len(known) else -1
-    reports = len(rig.history("s").trials[trial].reports)
-    goes_on = rig.wait(process, _of(rig, trial, lambda t: len(t.reports) >= reports + 2))
-    lost = f"told after {noticed:.0f} s; trial {trial} had {reports} reports"
-    if not goes_on:
-        return lost, "TOO LATE"
-    place = trial_folder(rig.storage / "s", trial) / PLACES
+    number = faults_of(rig)[-1]["trial"]
+    reports = len(rig.history("s").trials[number].reports)
+    goes_on = rig.wait(process, _of(rig, number, lambda t: len(t.reports) >= reports + 2))
+    lost = f"told after {noticed:.0f} s; trial {number} had {reports} reports"
+    return lost if goes_on else f"{lost}; IT DID NOT GO ON", number
+
+
+def wake(machines: Machines) -> str:
+    """Let it go on; says whether it came to the end of its stretch."""
     machines.freeze(THERE, False)
     done = _until(lambda: not _at_work(machines), 60)
-    places = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
-    end = "ended its stretch" if done else "DID NOT END ITS STRETCH"
-    return lost, f"{end}; places of the trial: {', '.join(places)}"
+    return "ended its stretch" if done else "DID NOT END ITS STRETCH"
 
 
 def _at_work(machines: Machines) -> bool:
@@ -157,11 +163,11 @@ def _of(rig: Rig, number: int, holds: Callable[[Trial], bool]) -> Callable[[], b
     return lambda: holds(rig.history("s").trials[number])
 
 
-def _faults(rig: Rig) -> list[dict[str, Any]]:
+def faults_of(rig: Rig) -> list[dict[str, Any]]:
     return [event for event in rig.events("s") if event["event"] == "fault"]
 
 
-def _agree(one: History, other: History) -> bool:
+def agree(one: History, other: History) -> bool:
     """Whether the trials that never stop early have the same values, to the bit."""
     pairs = [(t, other.trials[n]) for n, t in one.trials.items() if t.is_reference]
     return bool(pairs) and all(a.reports == b.reports for a, b in pairs)
