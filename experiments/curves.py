@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.grids import Panel, describe
-from experiments.results import ACCURACY, Result
+from experiments.results import Result
+from gsda.sealed import ACCURACY
 from gsda.validators import DEFAULT_METRIC
 
 # Told apart by people who see colours differently, too (Okabe and Ito).

@@ -9,8 +9,9 @@ import torch
 
 from experiments.cells import Rows, with_seeds
 from experiments.estimate import Cost, describe_time, estimate_seconds
-from experiments.results import ACCURACY, Result
+from experiments.results import Result
 from gsda.config import Config
+from gsda.sealed import ACCURACY
 from gsda.tasks import Task
 from tune.cluster import connected
 from tune.console import Console

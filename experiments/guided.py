@@ -9,6 +9,7 @@ target accuracy was is read from the journal afterwards.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,8 +27,9 @@ from gsda.data.folders import check_root
 from gsda.errors import BadInput, NonFinite
 from gsda.files import write_atomically
 from gsda.run import Run
+from gsda.sealed import ACCURACY
 from gsda.stopping import stoppable
-from gsda.tasks import Task
+from gsda.tasks import BENCHMARKS, Task
 from gsda.validators import DEFAULT_METRIC
 from tune.cluster import Share
 from tune.history import COMPLETE, PAPER, SOURCE_ONLY, History, Trial
@@ -43,7 +45,6 @@ TASKS = ("office-caltech10/A2W", "glyph31-hard/A2W")
 GUIDED, RANDOM = "TPE + ASHA", "random"
 MANY = 1000  # trials: more than any budget pays for
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the budget, at which a table shows the pick
-ACCURACY = "oracle/target_accuracy"
 
 
 @dataclass(frozen=True)
@@ -179,12 +180,22 @@ def at(points: Sequence[Point], spent: float) -> float:
     return known[-1] if known else points[0].accuracy
 
 
+def fingerprint(task: Task) -> str:
+    """What tells a curve from one of other days: how a trial is trained, and the space."""
+    suite = SUITES[task.dataset]
+    space = build_space(FIELDS, BENCHMARKS[task.dataset].n_classes)
+    spans = {name: [span.low, span.high, span.log] for name, span in space.items()}
+    told = json.dumps([suite.backbone, dict(suite.changes), spans], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+
 def curve_of(options: argparse.Namespace, text: str, kind: str, seed: int) -> list[Point]:
     """The arm's points, run unless they are there."""
     task = Task.parse(text)
     steps = int(SUITES[task.dataset].changes["steps"])
     budget = options.trials * steps
-    name = f"{task.slug}-{'guided' if kind == GUIDED else 'random'}-{seed}-{budget}.json"
+    how = f"{'guided' if kind == GUIDED else 'random'}-{fingerprint(task)}"
+    name = f"{task.slug}-{how}-{seed}-{budget}.json"
     path = options.work / "guided" / options.metric.replace("/", "-") / name
     if not path.exists():
         arm = Arm(task, options.data, options.metric, kind, seed, budget)

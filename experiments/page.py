@@ -6,10 +6,10 @@ from typing import Any
 
 from experiments.looks import Look
 from experiments.pictures import LEVELS, data_uri
-from experiments.results import ACCURACY, CLASS_MEAN
+from gsda.sealed import ACCURACY, CLASS_MEAN, PRECISION
 from gsda.validators import DEFAULT_METRIC
 
-COVERAGE, PRECISION = "coverage/all", "oracle/pseudo_precision"
+COVERAGE = "coverage/all"
 
 _STYLE = """
 :root { --ink: #1d2430; --soft: #5b6675; --line: #e3e6ea; --accent: #00664b; }

@@ -5,12 +5,6 @@ from dataclasses import dataclass
 
 from gsda.tasks import Task
 
-ACCURACY, CLASS_MEAN, OF_CLASS = (
-    "oracle/target_accuracy",
-    "oracle/target_class_mean",
-    "oracle/class/",
-)
-
 
 @dataclass(frozen=True)
 class Result:

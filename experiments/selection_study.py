@@ -10,10 +10,10 @@ import numpy as np
 from experiments.selection_cells import REFERENCES, accuracy_path
 from experiments.selection_rules import RULES, Floats, Scores, Verdict, judge, spearman
 from experiments.selection_scores import Scored, score_task
+from gsda.sealed import ACCURACY
 from gsda.tasks import Task
 from gsda.validators import DEFAULT_METRIC, VALIDATORS
 
-ACCURACY = "oracle/target_accuracy"
 DEFAULT = DEFAULT_METRIC.removeprefix("val/")
 
 

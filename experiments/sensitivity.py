@@ -18,10 +18,11 @@ from typing import Any
 from experiments.cells import Rows
 from experiments.grids import KINDS, Grid, Panel, describe, panels, rows_of
 from experiments.options import add_sweep_options, build_common, read_settings
-from experiments.results import ACCURACY, Result
+from experiments.results import Result
 from experiments.tables import check_seeds
 from gsda.config import Config
 from gsda.errors import BadInput
+from gsda.sealed import ACCURACY
 from gsda.stopping import stoppable
 from gsda.tasks import Task
 from gsda.validators import DEFAULT_METRIC

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from experiments.filling import device_here
 from experiments.looks import Course, Look, look
-from experiments.page import COVERAGE, PRECISION, build_page
+from experiments.page import COVERAGE, build_page
 from experiments.pictures import (
     draw_classes,
     draw_courses,
@@ -17,11 +17,11 @@ from experiments.pictures import (
     to_png,
 )
 from experiments.report import pick_rows
-from experiments.results import ACCURACY
 from gsda.bundle import load_bundle
 from gsda.config import Config
 from gsda.data.load import DataSpec, load_domains
 from gsda.errors import BadInput
+from gsda.sealed import ACCURACY, PRECISION
 from gsda.tasks import BENCHMARKS
 from gsda.tracking import choose_tracking_uri
 from tune.settings import Settings

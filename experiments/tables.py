@@ -20,9 +20,10 @@ from typing import Any
 from experiments.cells import Rows, choose_rows, default_rows
 from experiments.options import add_sweep_options, build_common, read_settings
 from experiments.paper import REPRODUCTIONS, TABLES, Row, Table
-from experiments.results import ACCURACY, CLASS_MEAN, OF_CLASS, Result
+from experiments.results import Result
 from gsda.config import Config
 from gsda.errors import BadInput
+from gsda.sealed import ACCURACY, CLASS_MEAN, OF_CLASS
 from gsda.stopping import stoppable
 from gsda.tasks import BENCHMARKS, Task
 from tune.settings import BAD_USE, DONE, INTERRUPTED, resolve_tasks

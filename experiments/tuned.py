@@ -20,14 +20,13 @@ from typing import Any
 from experiments.options import build_common, read_settings
 from gsda.errors import BadInput
 from gsda.methods import METHODS, find_entry, key_of
+from gsda.sealed import ACCURACY
 from gsda.stopping import stoppable
 from gsda.tasks import Task
 from tune.choice import candidates
 from tune.history import SOURCE_ONLY, History, Trial
 from tune.settings import BAD_USE, DONE, INTERRUPTED, Settings, resolve_tasks
 from tune.shelf import JOURNAL, method_of
-
-ACCURACY = "oracle/target_accuracy"
 
 
 @stoppable

@@ -13,6 +13,7 @@ from gsda.backbones import BACKBONES, find_backbone
 from gsda.config import LEVELS, SYNC_READINGS, Config
 from gsda.errors import BadInput, NonFinite
 from gsda.naming import resolve_own, resolve_task
+from gsda.sealed import ACCURACY
 from gsda.stopping import INTERRUPTED
 from gsda.tasks import Task
 from gsda.watching import Watcher, kept_signals
@@ -143,8 +144,8 @@ def _tell_done(trained: "Trained", output: Path) -> None:
     """The result, and what to do with it."""
     scores = [f"{name.removeprefix('val/')} {trained.metrics[name]:.4f}" for name in _told(trained)]
     print(f"{trained.task}: {', '.join(scores)}")
-    if "oracle/target_accuracy" in trained.metrics:
-        accuracy = 100 * trained.metrics["oracle/target_accuracy"]
+    if ACCURACY in trained.metrics:
+        accuracy = 100 * trained.metrics[ACCURACY]
         print(f"Accuracy on target labels, which the training never saw: {accuracy:.1f}%")
     command = shlex.join(["python", "-m", "gsda", "predict", str(trained.model)])
     print(f"Metrics: {output / 'metrics.jsonl'}\nUse:     {command} IMAGES")

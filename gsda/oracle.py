@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gsda.data.domain import Domain, Int64
 from gsda.monitor import metric_names
+from gsda.sealed import ACCURACY, CLASS_MEAN, OF_CLASS, PRECISION
 
 
 class Oracle:
@@ -37,9 +38,9 @@ class Oracle:
         right = predicted.cpu().numpy()[known] == labels
         of_class = {int(k): float(right[labels == k].mean()) for k in np.unique(labels)}
         return {
-            "oracle/target_accuracy": float(right.mean()),
-            "oracle/target_class_mean": float(np.mean(list(of_class.values()))),
-        } | {f"oracle/class/{self._names[k]}": value for k, value in of_class.items()}
+            ACCURACY: float(right.mean()),
+            CLASS_MEAN: float(np.mean(list(of_class.values()))),
+        } | {f"{OF_CLASS}{self._names[k]}": value for k, value in of_class.items()}
 
     def judge(self, pseudo: Tensor) -> dict[str, float]:
         """How right pseudo labels (N,) are, where -1 stands for none.
@@ -53,7 +54,7 @@ class Oracle:
         if not judged.any():
             return {}
         right = labels[judged] == self._labels[judged]
-        return {"oracle/pseudo_precision": float(right.mean())}
+        return {PRECISION: float(right.mean())}
 
     def by_class(self) -> dict[int, Int64]:
         """Indices of the images of each class, for what is drawn; empty where no label is known."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gsda.console import Bar
+from gsda.sealed import ACCURACY
 
 if TYPE_CHECKING:
     from gsda.run import Run
@@ -22,7 +23,7 @@ COLUMNS = {
     "bnm": "val/bnm",
     "confidence": "val/confidence",
     "classes": "predicted/effective_classes",
-    "accuracy": "oracle/target_accuracy",
+    "accuracy": ACCURACY,
 }
 _WIDTH = 7
 

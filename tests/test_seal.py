@@ -16,6 +16,7 @@ from test_registry import NAME, Registry, champion, hand_in
 
 from gsda.bundle import load_bundle
 from gsda.errors import BadInput
+from gsda.sealed import ACCURACY
 from gsda.tasks import Task
 from tune import report, seal, spec
 from tune.choice import choose
@@ -24,7 +25,6 @@ from tune.history import PRUNED, History
 from tune.journal import read_events
 from tune.record import Projection
 from tune.registry import Outcome
-from tune.seal import ACCURACY
 from tune.search import main, search
 from tune.settings import Settings
 from tune.study import StudyFile, load_study

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gsda.errors import BadInput
+from gsda.sealed import ACCURACY
 from gsda.tasks import Task
 from tune.choice import Choice, choose
 from tune.console import Console
@@ -16,7 +17,7 @@ from tune.kind import is_sweep
 from tune.record import Mirror, first_line
 from tune.registry import Entry, Outcome, register
 from tune.scope import how_chosen, is_group, members, origin_of
-from tune.seal import ACCURACY, is_unsealed
+from tune.seal import is_unsealed
 from tune.settings import DONE, INTERRUPTED, OWED
 from tune.shelf import MODEL_FOLDER, method_of, trial_folder
 

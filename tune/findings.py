@@ -13,6 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
+from gsda.sealed import ACCURACY, CLASS_MEAN, PREFIX
 from tune.choice import Choice, choose, rank_values, rule_of
 from tune.history import (
     COMPLETE,
@@ -27,12 +28,12 @@ from tune.history import (
     Trial,
 )
 from tune.picks import BEST, LAST
-from tune.seal import ACCURACY, CLASS_MEAN, is_unsealed
+from tune.seal import is_unsealed
 from tune.space import OF_ADAPTATION, build_space, inside
 
 LEAST, ROUGH = 10, 30  # finished settings: for any importance at all, and for one to lean on
 _TREES = 64
-STEP_REGRET = "oracle/step_regret_points"  # as a metric in MLflow
+STEP_REGRET = f"{PREFIX}step_regret_points"  # as a metric in MLflow
 _STEPS = {LAST: "last step", BEST: "best by {metric}", "oracle": "best by target labels"}
 
 

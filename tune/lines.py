@@ -6,6 +6,7 @@ from typing import Any
 
 from gsda.collapse import describe_collapse
 from gsda.console import clock
+from gsda.sealed import ACCURACY
 from gsda.tasks import Task
 from tune import seal, stages
 from tune.choice import Choice, rule_of
@@ -13,7 +14,6 @@ from tune.command import search_words
 from tune.history import COMPLETE, FAILED, PAPER, SOURCE_ONLY, History, Trial
 from tune.kind import is_sweep, onward
 from tune.scope import DATASET, is_group, members, origin_of
-from tune.seal import ACCURACY
 from tune.shelf import of_method
 from tune.standing import STATES, Standing, count, reference
 from tune.table import align_right, later_kind, percent, setting_of

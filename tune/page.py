@@ -4,10 +4,10 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from gsda.sealed import ACCURACY, CLASS_MEAN
 from tune.findings import Findings, StepPick, setting
 from tune.history import COMPLETE, FAILED, OPEN, PRUNED, Trial
 from tune.scope import is_group, members, origin_of
-from tune.seal import ACCURACY, CLASS_MEAN
 
 CAPTIONS = {
     "history": (

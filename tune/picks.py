@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tune.seal import ACCURACY
+from gsda.sealed import ACCURACY
 
 LAST, BEST = "last", "best"
 Reports = Mapping[int, Mapping[str, float]]  # metrics by step

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import Triangulation
 
+from gsda.sealed import ACCURACY
 from tune.findings import Findings
 from tune.history import COMPLETE, PAPER, PRUNED, SEARCHED, Trial
-from tune.seal import ACCURACY
 from tune.space import Range, build_space, inside
 
 INK, FAINT, GRID = "#1f2a37", "#9aa4b2", "#e3e7ec"

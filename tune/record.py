@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 
 from gsda.collapse import describe_collapse
 from gsda.files import write_atomically
+from gsda.sealed import PREFIX
 from gsda.tracking import hide_password
 from tune import seal, views
 from tune.choice import choose
@@ -168,7 +169,7 @@ class Projection:
         scores = [
             Metric(f"{prefix}/{name}", value, int(when * 1000), 0)
             for name, value in final.items()
-            if name.startswith(("val/", "oracle/"))
+            if name.startswith(("val/", PREFIX))
         ]
         self.client.log_batch(run_id, metrics=scores)
 

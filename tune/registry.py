@@ -22,10 +22,11 @@ from mlflow.types.schema import Schema, TensorSpec
 import gsda
 from gsda.bundle import Predictor, amend_manifest, load_bundle
 from gsda.config import Config
+from gsda.sealed import ACCURACY
 from gsda.tasks import Task
 from tune.card import describe_model, describe_version
 from tune.record import TRIAL_TAG
-from tune.seal import ACCURACY, TAG
+from tune.seal import TAG
 
 CHAMPION = "champion"
 _LOGGED = "models:/"  # before the id of a logged model

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gsda.errors import BadInput
 from gsda.files import write_atomically
+from gsda.sealed import ACCURACY, CLASS_MEAN, PREFIX
 from gsda.stopping import stoppable
 from gsda.tracking import check_database
 from tune.findings import STEP_REGRET, Findings, as_json, find, setting, step_regrets, way_kept
@@ -23,14 +24,13 @@ from tune.kind import check_search
 from tune.page import number, of_tasks, page, percent, rough, scores_of
 from tune.plots import draw
 from tune.remote import find_there, put_files
-from tune.seal import ACCURACY, CLASS_MEAN
 from tune.settings import BAD_USE, DEFAULT_STORAGE, storage_words
 from tune.shelf import JOURNAL, find_named
 from tune.tracked import choose_again
 from tune.uri import locate
 
 FOLDER, PAGE, DATA = "report", "report.html", "report.json"
-REGRET, CLASS_REGRET = "oracle/regret_points", "oracle/class_mean_regret_points"
+REGRET, CLASS_REGRET = f"{PREFIX}regret_points", f"{PREFIX}class_mean_regret_points"
 
 
 def write(folder: Path, findings: Findings) -> Path:

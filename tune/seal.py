@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gsda.errors import BadInput
+from gsda.sealed import ACCURACY, CLASS_MEAN, PREFIX
 from gsda.validators import check_metric
 
-PREFIX = "oracle/"
-ACCURACY, CLASS_MEAN = f"{PREFIX}target_accuracy", f"{PREFIX}target_class_mean"
 OPTION, TAG = "--unseal", "unsealed"
 
 

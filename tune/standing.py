@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from gsda.sealed import ACCURACY
 from tune import stages
 from tune.history import (
     COMPLETE,
@@ -17,7 +18,6 @@ from tune.history import (
 )
 from tune.journal import Event
 from tune.kind import is_sweep, kind_of
-from tune.seal import ACCURACY
 
 RUNNING, INTERRUPTED, DONE = "running", "interrupted", "done"
 STATES = {OPEN: "unfinished", COMPLETE: "finished", PRUNED: "stopped early", FAILED: "failed"}

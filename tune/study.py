@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from gsda.errors import BadInput
 from gsda.files import write_atomically
+from gsda.sealed import PREFIX
 from gsda.stopping import stoppable
 from tune import seal
 from tune.history import COMPLETE, FAILED, PAPER, PRUNED, SEARCHED, History, Trial
@@ -37,7 +38,7 @@ from tune.uri import locate
 STUDY = "optuna.log"
 _STATES = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
 _OF_THE_STUDY = ("task", "data_title", "metric", "seed")
-_SHOWN = ("val/", "oracle/")  # scores of a trial that the dashboard shows beside the metric
+_SHOWN = ("val/", PREFIX)  # scores of a trial that the dashboard shows beside the metric
 
 
 class _Log(BaseJournalBackend):  # type: ignore[misc]

@@ -18,8 +18,8 @@ from gsda.checkpoint import clear, load_newest, load_step, save_step
 from gsda.config import Config
 from gsda.errors import BadCheckpoint, NonFinite
 from gsda.run import Run
+from gsda.sealed import ACCURACY, CLASS_MEAN
 from gsda.tasks import Task
-from tune.seal import ACCURACY, CLASS_MEAN
 from tune.shelf import MODEL_FOLDER
 
 # Metrics of a task that are worth a curve each; those of single classes would be thousands.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gsda.sealed import ACCURACY
 from tune.history import (
     COMPLETE,
     FINETUNED,
@@ -15,7 +16,6 @@ from tune.history import (
     Trial,
 )
 from tune.scope import origin_of
-from tune.seal import ACCURACY
 from tune.space import OF_ADAPTATION
 
 TOP = 5

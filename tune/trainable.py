@@ -30,11 +30,11 @@ from gsda.run import Run
 from gsda.tasks import Task
 from tune.failures import GPU_MEMORY, STORAGE, chain, classify, rule_of
 from tune.handover import MovedOn, check_place, place_of
-from tune.mirrored import WorkingFolder
 from tune.picks import LAST, pick
 from tune.probe import here
 from tune.shelf import ERROR_FILE, MODEL_FOLDER
 from tune.suite import Suite
+from tune.working import WorkingFolder
 
 PAYLOAD = "payload"
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gsda.sealed import ACCURACY
 from gsda.tracking import hide_password
-from tune.seal import ACCURACY
 
 TAG = "mlflow.sharedViewState."
 NOTE = "mlflow.note.content"
