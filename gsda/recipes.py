@@ -27,6 +27,16 @@ _FROZEN: dict[str, Any] = {
     "steps": 400,
     "evaluate_every": 100,
 }
+_KINDS = {SMALL_BACKBONE: _SMALL, "frozen features": _FROZEN}
+
+
+def describe_default(field: str) -> str:
+    """What `recommend` makes of a field of `Config` that no benchmark sets, in words."""
+    usual = getattr(Config, field)
+    special = {name: kind[field] for name, kind in _KINDS.items() if field in kind}
+    if len(special) == len(_KINDS) and len(set(special.values())) == 1:
+        return f"{usual}; {next(iter(special.values()))} with {' or '.join(special)}"
+    return "; ".join([str(usual), *(f"{value} with {name}" for name, value in special.items())])
 
 
 def default_backbone(task: Task) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from gsda.errors import BadInput
-from gsda.recipes import default_backbone, recommend
+from gsda.recipes import default_backbone, describe_default, recommend
 from gsda.tasks import Task
 
 GLYPH, OFFICE = Task.parse("glyph31/A2D"), Task.parse("office31/A2D")
@@ -51,3 +51,12 @@ def test_the_callers_mistakes_are_refused() -> None:
         recommend(GLYPH, 31, "vgg")
     with pytest.raises(BadInput, match=r"tau is 2\.0"):
         recommend(GLYPH, 31, tau=2.0)
+
+
+def test_defaults_in_words() -> None:
+    assert describe_default("steps") == "10000; 400 with cnn or frozen features"
+    assert describe_default("bottleneck") == "256; 64 with cnn; 128 with frozen features"
+    assert describe_default("batch_size") == "32"
+    for backbone, features in (("cnn", "trained"), ("mobilenet_v2", "frozen")):
+        assert recommend(GLYPH, 31, backbone, features=features).steps == 400
+    assert recommend(GLYPH, 31, "resnet50").steps == 10_000

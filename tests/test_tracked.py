@@ -100,6 +100,8 @@ def test_the_command_that_makes_a_report_again(
     assert told.endswith(f"python -m tune.report old --storage {tmp_path / 'there'}")
     (told,) = after_search(tmp_path / "searches" / "old", history, "")
     assert told.endswith("python -m tune.report old")
+    (told,) = after_search(tmp_path / "copy" / "old", history, "", "s3://bucket/x")
+    assert told.endswith("python -m tune.report old --storage s3://bucket/x")
 
 
 def test_a_flush_delivers_where_the_search_was_recorded(tmp_path: Path, store: str) -> None:

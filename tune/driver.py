@@ -261,7 +261,7 @@ def _finish(prepared: Prepared, progress: Progress, delivery: Delivery, console:
 def _report(progress: Progress, uri: str) -> list[str]:
     from tune.report import after_search  # imports matplotlib
 
-    return after_search(progress.plan.folder, progress.history, uri)
+    return after_search(progress.plan.folder, progress.history, uri, progress.plan.remote)
 
 
 def _models_of(progress: Progress, trial: Trial) -> list[Path]:

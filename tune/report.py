@@ -152,12 +152,16 @@ def _mattered(findings: Findings) -> list[str]:
     ]
 
 
-def after_search(folder: Path, history: History, uri: str) -> list[str]:
+def after_search(folder: Path, history: History, uri: str, remote: str = "") -> list[str]:
     """Make the report of a search that has just come to its end; gives lines to print.
 
     Whatever goes wrong is one of the lines: the search is done, and stays done.
+
+    Args:
+        remote: the URI that `folder` is a working copy below, if it is one.
     """
-    storage = [] if folder.parent == DEFAULT_STORAGE.resolve() else storage_words(folder.parent)
+    usual = folder.parent == DEFAULT_STORAGE.resolve()
+    storage = storage_words(remote or (DEFAULT_STORAGE if usual else folder.parent))
     again = shlex.join(["python", "-m", "tune.report", history.spec["name"], *storage])
     try:
         findings = find(history)

@@ -17,6 +17,7 @@ if __name__ == "__main__":
 from gsda.data.folders import check_root
 from gsda.errors import BadInput
 from gsda.methods import METHODS
+from gsda.recipes import describe_default as _default
 from gsda.tasks import Task
 from gsda.validators import DEFAULT_METRIC
 from tune.command import program
@@ -265,10 +266,18 @@ def _add_search(group: Any) -> None:
 
 
 def _add_training(group: Any) -> None:
-    group.add_argument("--steps", type=int, help="iterations of a trial")
-    group.add_argument("--evaluate-every", type=int, help="iterations between evaluations")
-    group.add_argument("--batch-size", type=int, help="images of each domain in a step")
-    group.add_argument("--target-sampling", help="uniform or pseudo")
+    group.add_argument("--steps", type=int, help=f"iterations of a trial ({_default('steps')})")
+    group.add_argument(
+        "--evaluate-every",
+        type=int,
+        help=f"iterations between evaluations ({_default('evaluate_every')})",
+    )
+    group.add_argument(
+        "--batch-size", type=int, help=f"images of each domain in a step ({_default('batch_size')})"
+    )
+    group.add_argument(
+        "--target-sampling", help=f"uniform or pseudo ({_default('target_sampling')})"
+    )
     group.add_argument("--features", help="trained, or frozen: cached once, trials take seconds")
     group.add_argument(
         "--finetune-top",
@@ -276,7 +285,11 @@ def _add_training(group: Any) -> None:
         metavar="K",
         help="train the K best settings found on frozen features end to end",
     )
-    group.add_argument("--finetune-steps", type=int, help="iterations of these")
+    group.add_argument(
+        "--finetune-steps",
+        type=int,
+        help="iterations of these (as --steps without frozen features)",
+    )
     group.add_argument("--class-weighting", help="none, or pada: for targets of fewer classes")
     group.add_argument(
         "--holdout",
