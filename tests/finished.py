@@ -7,7 +7,7 @@ from typing import Any
 import scene
 
 from tune.history import COMPLETE, FAILED, PAPER, PRUNED, SEARCHED, SOURCE_ONLY, History
-from tune.journal import Event, Journal
+from tune.journal import Event, Journal, read_events
 
 STEPS = (2, 4, 6)
 ALPHAS = [0.001 * 200 ** (n / 11) for n in range(12)]
@@ -86,3 +86,17 @@ def write(folder: Path, labels: bool = True, **changes: Any) -> Path:
         journal.append(event["event"], **rest)
     journal.close()
     return folder
+
+
+def noted(folder: Path) -> list[dict[str, Any]]:
+    """The events of a search, with a note in one of them."""
+    progress = scene.resume(scene.begin(folder, 12, scene.small_config(steps=18)))
+    scene.work(progress)
+    progress.journal.close()
+    found = read_events(folder / "journal.log")[0]
+    report = next(e for e in found if e["event"] == "report" and e["trial"] == 1)
+    report["notes"] = ["something was odd"]
+    for event in found:
+        if event["event"] == "report":
+            event["metrics"] = event["metrics"] | {"oracle/target_accuracy": 0.5}
+    return found

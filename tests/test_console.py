@@ -12,17 +12,11 @@ import pytest
 import scene
 from terminal import Terminal
 
-from tune import status
-from tune.choice import choose
 from tune.console import Console, Script
 from tune.history import History
-from tune.journal import read_events
 from tune.lines import block, resume_command
-from tune.lines import chosen as chosen_line
-from tune.progress import Progress
 from tune.registry import Outcome
 from tune.standing import Standing
-from tune.table import table
 
 OUTCOME = Outcome("gsda-glyph31-W2D", "3", True, "version 3 is the champion")
 URI = "sqlite:////some/where/mlflow.db"
@@ -38,18 +32,7 @@ def size(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def events(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """The events of a search, with a note in one of them."""
-    folder = tmp_path_factory.mktemp("console")
-    progress = scene.resume(scene.begin(folder, 12, scene.small_config(steps=18)))
-    scene.work(progress)
-    progress.journal.close()
-    found = read_events(folder / "journal.log")[0]
-    report = next(e for e in found if e["event"] == "report" and e["trial"] == 1)
-    report["notes"] = ["something was odd"]
-    for event in found:
-        if event["event"] == "report":
-            event["metrics"] = event["metrics"] | {"oracle/target_accuracy": 0.5}
-    return found
+    return finished.noted(tmp_path_factory.mktemp("console"))
 
 
 def play(stream: io.StringIO, events: list[dict[str, Any]], start: int = 1) -> History:
@@ -378,104 +361,3 @@ def test_preparing_images_is_shown() -> None:
     assert plain.getvalue() == "Prepared 3 images.\nnext\n"
     assert "Preparing images: 2/3" in live.getvalue()
     assert live.shown() == ["next"]
-
-
-def test_the_table_ranks_and_keeps_the_references(events: list[dict[str, Any]]) -> None:
-    history = History.of(events)
-    head, *rows = table(history, scene.METRIC)
-    assert head.split() == [
-        *("rank trial alpha beta n_groups tau val/bnm".split()),
-        *("target accuracy".split()),
-    ]
-    ranked = sorted(history.in_state("COMPLETE"), key=lambda t: -t.final[scene.METRIC])
-    shown = [int(row.split()[1]) for row in rows]
-    assert shown[:5] == [trial.number for trial in ranked[:5]]
-    assert {0, 1} <= set(shown)
-    by_number = {int(row.split()[1]): row for row in rows}
-    assert by_number[0].endswith("source-only, no adaptation")
-    assert by_number[0].split()[2:6] == ["-"] * 4
-    assert by_number[1].endswith("the paper's setting")
-    assert "50.0%" in by_number[0]
-    assert [int(row.split()[0]) for row in rows] == sorted(int(row.split()[0]) for row in rows)
-    ends = {row.index("50.0%") for row in rows}
-    assert len(ends) == 1  # the columns line up
-
-
-def test_a_setting_that_was_given_is_not_called_the_papers(events: list[dict[str, Any]]) -> None:
-    history = History.of(events)
-    history.spec["as_in_paper"] = False
-    rows = "\n".join(table(history, scene.METRIC))
-    assert "the setting that was given" in rows
-    assert "the paper's" not in rows
-
-
-def test_without_target_labels_there_is_no_such_column(tmp_path: Path) -> None:
-    progress: Progress = scene.resume(scene.begin(tmp_path, 2))
-    scene.work(progress)
-    progress.journal.close()
-    lines = table(History.of(read_events(tmp_path / "journal.log")[0]), scene.METRIC)
-    assert "target accuracy" not in lines[0]
-    assert len(lines) >= 3
-
-
-def late(parent: int, kind: str, number: int, score: float, seed: int = 0) -> list[dict[str, Any]]:
-    """The events of a trial of a later stage."""
-    config = scene.small_config(seed=seed).to_dict()
-    values = {name: config[name] for name in scene.FIELDS}
-    ask = {"event": "ask", "kind": kind, "values": values, "config": config, "parent": parent}
-    told = {"event": "report", "step": 6, "metrics": {"val/bnm": score}, "seconds": 1.0}
-    end = {"event": "end", "state": "COMPLETE", "reason": ""}
-    return [{**event, "trial": number, "time": 50.0} for event in (ask, told, end)]
-
-
-@pytest.mark.parametrize(
-    ("changes", "later", "sentence", "numbers"),
-    [
-        ({}, [], "Chosen: trial 13, by val/bnm.", (13, 13, 13)),
-        ({"pick": "val/im"}, [], "Chosen: trial 0, by val/im.", (0, 0, 0)),
-        (
-            {"seeds": 2, "top": 1},
-            late(12, "repeated", 16, 0.99, seed=1),
-            "Chosen: trial 16, by the mean of val/bnm over 2 seeds, which are of the setting of "
-            "trial 12.",
-            (16, 12, 16),
-        ),
-        (
-            {"refit": True},
-            late(13, "refitted", 16, 0.1),
-            "Chosen: trial 13, by val/bnm; its model is that of trial 16, trained on all of the "
-            "source.",
-            (13, 13, 16),
-        ),
-    ],
-)
-def test_which_trial_became_the_model(
-    changes: dict[str, Any],
-    later: list[dict[str, Any]],
-    sentence: str,
-    numbers: tuple[int, int, int],
-) -> None:
-    events = [*finished.events(**changes)[:-1], *later, {"event": "done", "time": 100.0}]
-    history, standing = Standing.of(events)
-    chosen = choose(history)
-    assert chosen is not None
-    stream = io.StringIO()
-    Console(stream).finish(history, chosen.model, OUTCOME, "", URI)
-    assert sentence in stream.getvalue().splitlines()
-    assert sentence in status.report(history, standing, 101.0)
-    stream = io.StringIO()
-    Script(stream).finish(history, chosen.model, OUTCOME, "", URI)
-    told = json.loads(stream.getvalue())["chosen"]
-    assert (told["trial"], told["setting"], told["model"]) == numbers
-    assert told["score"] == chosen.winner.score
-
-
-def test_a_setting_from_elsewhere_is_chosen_whatever_it_scores() -> None:
-    events = finished.events(origin={"search": "old", "trial": 3, "task": "glyph31/A2D"})
-    for event in events:
-        if event["event"] == "ask" and event["trial"] == 5:
-            event["kind"] = "transferred"
-    history = History.of(events)
-    told = chosen_line(choose(history), history.spec)
-    assert told == "Chosen: trial 5, with the setting of old, trial 3."
-    assert chosen_line(None, history.spec) == ""

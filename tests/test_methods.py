@@ -17,6 +17,7 @@ from gsda.data.domain import Domain, Pair
 from gsda.errors import BadCheckpoint, BadInput, NonFinite
 from gsda.methods import METHODS, check_fields, check_method, find_method, key_of
 from gsda.methods.base import Method
+from gsda.methods.gsda import GSDA
 from gsda.model import build_head, build_network
 from gsda.run import Run
 from gsda.tasks import Task
@@ -335,3 +336,9 @@ def test_a_method_has_the_name_of_the_literature(said: str, key: str) -> None:
     assert Config(method=said).method == key
     if key in METHODS:
         assert Settings(overrides={"method": said, "features": "frozen"}).method == key
+
+
+def test_unknown_methods_are_refused() -> None:
+    assert find_method("gsda") is GSDA
+    with pytest.raises(BadInput, match="Unknown method 'deep'"):
+        find_method("deep")
