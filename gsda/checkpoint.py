@@ -53,7 +53,9 @@ def step_of(name: str) -> int | None:
 
 
 def _step(path: Path) -> int:
-    return int(path.name[5:14])
+    step = step_of(path.name)
+    assert step is not None
+    return step
 
 
 def steps_in(folder: Path) -> dict[Path, int]:

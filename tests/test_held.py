@@ -24,7 +24,7 @@ from tune.objectstore import Store, StoreError
 from tune.progress import Progress
 from tune.remote import find_begun
 from tune.settings import Settings
-from tune.shelf import claim
+from tune.shelf import MODEL_FOLDER, claim
 from tune.trainable import Order
 
 STEP = "step-000000002.0123456789abcdef.pt"
@@ -148,12 +148,18 @@ def test_what_stands_there_at_the_end_is_what_stands_in_a_folder(
 ) -> None:
     journal = begin(uri, tmp_path / "one")
     opened.append(journal)
-    folder = journal.path.parent
-    scene.work(progress_of(journal))
+    folder, store = journal.path.parent, Store(uri)
+    progress = far_progress_of(journal, uri)
+    while (trial := progress.next_trial()) is not None:
+        order = progress.start(trial)
+        for report in scene.reports(order):
+            for name in (STEP, f"{MODEL_FOLDER}/weights.pt"):  # as a worker leaves them
+                store.write(f"{place_of(order.folder, order.attempt)}/{name}", b"1")
+            if progress.report(trial.number, report):
+                break
     for name in ("optuna.log", "mlflow.place", "report/report.html"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(name)
-    store = Store(uri)
     assert FILE in store.files("s")
     assert journal.copy.sync() == ""
     assert store.read("s/journal.log") == journal.path.read_bytes()
@@ -161,6 +167,10 @@ def test_what_stands_there_at_the_end_is_what_stands_in_a_folder(
     journal.close()
     journal.close()
     there = {name: store.read(f"s/{name}") for name in store.files("s")}
+    done = [trial.number for trial in progress.history.in_state(COMPLETE)]
+    models = {f"trials/{n:04d}/{MODEL_FOLDER}/weights.pt": b"1" for n in done}
+    assert models.items() <= there.items()
+    there = {name: content for name, content in there.items() if name not in models}
     here = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")

@@ -1,14 +1,16 @@
 """Files below a URI: a folder and an S3 server must be the same to whoever uses them."""
 
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from uris import Flaky
+from uris import KEYS, Flaky
 
 from gsda.errors import BadInput
 from tune import objectstore
-from tune.objectstore import Store, StoreError, connect, patiently, reason_of, within
+from tune.objectstore import Patient, Store, StoreError, connect, patiently, reason_of, within
 
 
 def test_files_come_and_go(uri: str) -> None:
@@ -28,6 +30,59 @@ def test_files_come_and_go(uri: str) -> None:
     assert list(store.files("a")) == ["b/one"]
     with pytest.raises(FileNotFoundError):
         store.read("a/two")
+
+
+def test_copies_and_folders_that_go(uri: str) -> None:
+    store = Store(uri)
+    for name in ("a/b/one", "a/b/c/two", "a/bc", "a/d"):
+        store.write(name, name.encode())
+    store.copy("a/b/one", "e/f/one")
+    store.copy("a/bc", "a/d")
+    assert (store.read("e/f/one"), store.read("a/d")) == (b"a/b/one", b"a/bc")
+    store.delete_folder("a/b")
+    store.delete_folder("a/b")
+    store.delete_folder("never/there")
+    assert list(store.files("")) == ["a/bc", "a/d", "e/f/one"]
+    assert _everything(store, "a") == {"a/bc", "a/d"}  # and nothing in the place of a folder
+
+
+def _everything(store: Store, below: str) -> set[str]:
+    """What lies below a name, marks of folders included."""
+    infos = store._select(below, recursive=True)
+    return {info.path.removeprefix(f"{store.place.root}/") for info in infos}
+
+
+class _Copying(BaseHTTPRequestHandler):
+    """An S3 server that answers when a large copy is done, and not before."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_PUT(self) -> None:
+        time.sleep(4.0)
+        body = b"<CopyObjectResult><ETag>x</ETag></CopyObjectResult>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words: object) -> None:
+        """Nothing."""
+
+
+def test_a_copy_that_takes_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file of hundreds of megabytes; the SDK's own patience is 3 s."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Copying)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        address = f"127.0.0.1:{server.server_port}&scheme=http"
+        Store(f"s3://bucket/x?endpoint_override={address}").copy("a", "b")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def test_an_empty_file_and_a_large_one(uri: str) -> None:
@@ -105,6 +160,25 @@ def test_what_fails_twice_is_done_the_third_time(flaky: Flaky) -> None:
     patiently(lambda: flaky.write("x", b"1"), 10.0)
     assert flaky.calls == ["x"] * 3
     assert flaky.read("x") == b"1"
+
+
+def test_each_act_has_patience_of_its_own(flaky: Flaky, tmp_path: Path) -> None:
+    patient = Patient(flaky, 0.05)
+    for name in ("a", "b", "c"):
+        flaky.failures = 1
+        patient.write(name, name.encode())
+    assert patient.read("b") == b"b"
+    patient.copy("b", "d/b")
+    assert (list(patient.find(["a", "x"])), list(patient.files("d"))) == (["a"], ["b"])
+    patient.delete(["a", "x"])
+    patient.delete_folder("d")
+    assert sorted(flaky.files("")) == ["b", "c"]
+    flaky.failures = 10**6
+    with pytest.raises(StoreError):
+        patient.write("e", b"")
+    for name in vars(Store):  # it lets nothing through that has none
+        if not name.startswith("_") and callable(getattr(Store, name)):
+            assert name in vars(Patient) or name in ("look", "folders"), name
 
 
 def test_patience_ends(flaky: Flaky) -> None:

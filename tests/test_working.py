@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scene
 from test_trainable import all_reports, order, same, tell, weights
 
 from gsda.checkpoint import step_of
@@ -22,6 +21,7 @@ from tune.trainable import RunTrainable
 from tune.working import WorkingFolder
 
 PLACE = "s/trials/0003"
+STEP = "step-000000002.0123456789abcdef.pt"
 
 
 @pytest.fixture
@@ -88,6 +88,42 @@ def test_a_worker_that_was_thought_lost_writes_no_more(make: Any, uri: str, tmp_
         ours = store.read(f"{PLACE}/{MODEL_FOLDER}/{name}")
         assert ours == store.read(f"{place_of(PLACE, 2)}/{MODEL_FOLDER}/{name}")
     assert ours == (tmp_path / "near" / MODEL_FOLDER / "manifest.json").read_bytes()
+
+
+def test_a_damaged_best_checkpoint_begins_again(
+    make: Any, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There, too: what is damaged is not handed from start to start."""
+    plain = Run.evaluate
+    monkeypatch.setattr(Run, "evaluate", lambda self: plain(self) | {"val/x": -self.step_count})
+    changes: dict[str, Any] = {"steps": 10, "metric": "val/x", "select": "best"}
+    worker, store = make(PLACE, attempt=1, **changes), Store(uri)
+    told = [tell(worker) for _ in range(4)]
+    worker.cleanup()
+    best = min(name for name in store.files(place_of(PLACE, 1)) if step_of(name))
+    store.write(f"{place_of(PLACE, 1)}/{best}", b"gone")
+    known = tuple(report.step for report in told)
+    fault = all_reports(make(PLACE, known, attempt=2, **changes))[-1].fault
+    assert fault.endswith("is damaged, and it was the best; beginning again")
+    again = all_reports(make(PLACE, known, attempt=3, **changes))
+    assert [report.step for report in again] == [2, 4, 6, 8, 10]
+
+
+def test_a_pull_that_fails_leaves_nothing(nearby: str, tmp_path: Path) -> None:
+    store = Store(nearby)
+    store.write(f"{PLACE}/{STEP}", b"1")
+
+    def fail(self: Store, name: str) -> bytes:
+        raise StoreError(errno.EIO, "it does not answer", name)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Store, "read", fail)
+        patched.setenv("GSDA_STORAGE_PATIENCE_S", "0")
+        with pytest.raises(StoreError):
+            WorkingFolder(nearby, PLACE, 0, tmp_path / "cache")
+    left = [path for path in (tmp_path / "cache").rglob("*") if not path.is_dir()]
+    work = WorkingFolder(nearby, PLACE, 0, tmp_path / "cache").folder.parent
+    assert (left, len(list(work.iterdir()))) == ([], 1)
 
 
 def test_a_traceback_stays_with_the_trial(
@@ -162,4 +198,3 @@ def test_a_store_that_goes_away(cache: Path, nearby: str, monkeypatch: pytest.Mo
     assert f"file:///far/{PLACE}/step-" in report.fault
     lost = RunTrainable(replace(told, remote=f"{nearby}er").to_config())
     assert tell(lost).cause == BAD_DATA
-    assert scene.TASK

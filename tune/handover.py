@@ -69,14 +69,15 @@ def _tasks_in(place: Path) -> list[Path]:
 def wanted(old: Mapping[T, int], new: Collection[int]) -> list[T]:
     """Which checkpoints go over to a place, the newest first; none as late as what lies there.
 
-    Such a one was written when the trial had gone on elsewhere: it is of another course.
+    Such a one was written when the trial had gone on elsewhere: it is of another course. So is
+    one of a step that is there already.
 
     Args:
         old: checkpoints and their steps. new: steps of those that lie there.
     """
-    limit = max(new, default=None)
+    limit = max(new, default=max(old.values(), default=0) + 1)
     newest_first = sorted(old, key=lambda each: old[each], reverse=True)
-    return [each for each in newest_first if limit is None or old[each] < limit]
+    return [each for each in newest_first if old[each] < limit and old[each] not in new]
 
 
 def _move(old: Path, new: Path) -> None:

@@ -5,6 +5,7 @@ own gone stops.
 """
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 
 from gsda.bundle import MANIFEST
 from gsda.checkpoint import step_of
@@ -41,11 +42,14 @@ def take_over(store: Store, trial: str, attempt: int) -> None:
         found = _checkpoints(names)
         for below, steps in found.items():
             known = there.setdefault(below, {})
-            for name in wanted(steps, known.values()):
-                store.copy(f"{earlier}/{name}", f"{own}/{name}")
-                known[name] = steps[name]
-        late = [name for steps in found.values() for name in steps]
-        store.delete([f"{earlier}/{name}" for name in (late if earlier == trial else names)])
+            for name in wanted(steps, set(known.values())):
+                with suppress(FileNotFoundError):  # it was old, and its writer still lives
+                    store.copy(f"{earlier}/{name}", f"{own}/{name}")
+                    known[name] = steps[name]
+        if earlier == trial:
+            store.delete([f"{trial}/{name}" for steps in found.values() for name in steps])
+        else:
+            store.delete_folder(earlier)
 
 
 def _before(store: Store, trial: str, attempt: int) -> list[str]:
@@ -71,8 +75,7 @@ def check_place(store: Store, place: str) -> None:
     Raises:
         MovedOn: the place has no mark any more. StoreError: the store cannot be read.
     """
-    mark = f"{place}/{MARK}"
-    if PLACES in place.split("/") and not store.find([mark]):
+    if not store.find([f"{place}/{MARK}"]):
         raise MovedOn
 
 
@@ -103,8 +106,15 @@ def clear_places(store: Store, trials: Collection[str]) -> None:
         return
     beside = min(trials).rpartition("/")[0]
     below = min(trials) if len(trials) == 1 else beside
+    spare, places = [], set()
     for name in (f"{below}/{name}" for name in store.files(below)):
-        trial, _, rest = name.removeprefix(f"{beside}/").partition("/")
-        spare = rest.startswith(f"{PLACES}/") or step_of(rest) is not None
-        if spare and f"{beside}/{trial}" in trials:
-            store.delete([name])
+        number, _, rest = name.removeprefix(f"{beside}/").partition("/")
+        if (trial := f"{beside}/{number}") not in trials:
+            continue
+        if rest.startswith(f"{PLACES}/"):
+            places.add(f"{trial}/{PLACES}")
+        elif step_of(rest) is not None:
+            spare.append(name)
+    store.delete(spare)
+    for place in sorted(places):
+        store.delete_folder(place)

@@ -14,7 +14,7 @@ from tune.handover import PLACES
 from tune.journal import Copy, Journal
 from tune.lease import RENEW_S, Lease, Taken
 from tune.mirrored import Mirrored
-from tune.objectstore import PAUSES_S, Store, connect, default_patience, patiently
+from tune.objectstore import PAUSES_S, Patient, Store, connect, default_patience, patiently
 from tune.pieces import RemoteJournal
 from tune.remote import files_of, pull, why
 from tune.shelf import ERROR_FILE, JOURNAL
@@ -37,6 +37,7 @@ class Held(Copy):
         self._files = Mirrored(store, self._name, self._folder)
         self._fetched: set[Path] = set()
         self._patience_s = default_patience()
+        self._patient = Patient(store, self._patience_s)
         self._trouble = ""
         self._news, self._over = threading.Event(), threading.Event()
         self._changed, self._work = threading.Condition(), threading.Lock()
@@ -127,10 +128,12 @@ class Held(Copy):
         """As `tune.handover.take_over`.
 
         Raises:
-            StoreError: the store has been away for longer than one waits.
+            Taken: another process drives the search. StoreError: the store has been away for
+                longer than one waits.
         """
-        name = self._there(folder)
-        patiently(lambda: handover_far.take_over(self._store, name, attempt), self._patience_s)
+        with self._work:  # nothing is touched by one that was succeeded
+            self._lease.renew()
+        handover_far.take_over(self._patient, self._there(folder), attempt)
 
     def keep_model(self, folder: Path, attempt: int) -> None:
         """As `tune.handover.keep_model`.
@@ -138,13 +141,12 @@ class Held(Copy):
         Raises:
             StoreError: the store has been away for longer than one waits.
         """
-        name = self._there(folder)
-        patiently(lambda: handover_far.keep_model(self._store, name, attempt), self._patience_s)
+        handover_far.keep_model(self._patient, self._there(folder), attempt)
 
     def clear(self, folders: Collection[Path]) -> None:
         """Remove what ended trials do not need; what stays goes when the search is resumed."""
         with suppress(OSError):
-            handover_far.clear_places(self._store, {self._there(folder) for folder in folders})
+            handover_far.clear_places(self._patient, {self._there(folder) for folder in folders})
 
     def _there(self, folder: Path) -> str:
         return f"{self._name}/{folder.relative_to(self._folder).as_posix()}"

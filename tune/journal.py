@@ -44,7 +44,7 @@ class Copy:
         """Put the model of a trial's start where the trial's is looked for there."""
 
     def clear(self, folders: Collection[Path]) -> None:
-        """Remove the checkpoints in folders of trials."""
+        """Remove the checkpoints and places in folders of trials."""
 
     def close(self) -> None:
         """Let go."""

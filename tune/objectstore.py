@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from gsda.errors import BadInput
@@ -19,6 +19,8 @@ T = TypeVar("T")
 PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0)  # between attempts; the last for ever
 FIRST_ANSWER_S = 30.0  # for the first look, whatever the file system itself takes for patience
 _CONNECT_S, _ATTEMPTS, _GCS_RETRY_S = 3.0, 2, 5
+# Without a byte in either direction: while a store puts away what it was sent; while it copies.
+_SILENT_S, _COPYING_S = 10.0, 120.0
 # What an error of a file system amounts to, in words; the first that fits.
 _REASONS = (
     (r"NO_SUCH_BUCKET|Bucket '.*' not found|bucket does not exist", "there is no such bucket"),
@@ -49,7 +51,7 @@ class Item:
     time: float
 
 
-def _s3(place: Place) -> Any:
+def _s3(place: Place, silent_s: float = _SILENT_S) -> Any:
     from pyarrow import fs
 
     options = dict(place.options)
@@ -60,6 +62,7 @@ def _s3(place: Place) -> Any:
     return fs.S3FileSystem(
         region=region or "us-east-1",
         connect_timeout=_CONNECT_S,
+        request_timeout=silent_s,
         allow_delayed_open=True,  # a small file is one request
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
         **options,
@@ -142,17 +145,24 @@ class Store:
         with self._told(old):
             if self.place.scheme == "file":
                 self._write_locally(new, self.read(old))
-            else:
-                self._fs.copy_file(self._path(old), self._path(new))
+                return
+            files = _s3(self.place, _COPYING_S) if self.place.scheme == "s3" else self._fs
+            files.copy_file(self._path(old), self._path(new))
 
     def delete(self, names: Collection[str]) -> None:
         """Remove files; those that are not there are no matter."""
         for name in names:
-            with self._told(name):
-                try:
+            try:
+                with self._told(name):
                     self._fs.delete_file(self._path(name))
-                except FileNotFoundError:
-                    continue
+            except OSError:  # of which kind, if it is not there, is another matter for each store
+                if self.find([name]):
+                    raise
+
+    def delete_folder(self, name: str) -> None:
+        """Remove all that lies below a name; nothing is no matter."""
+        with suppress(FileNotFoundError), self._told(name):
+            self._fs.delete_dir(self._path(name))
 
     def find(self, names: Collection[str]) -> dict[str, Item]:
         """Those of the named files that are there."""
@@ -189,6 +199,45 @@ class Store:
                     fs.FileSelector(path, allow_not_found=allow_not_found, recursive=recursive)
                 )
             )
+
+
+class Patient(Store):
+    """A store each of whose acts is tried again until `patience_s` have passed."""
+
+    def __init__(self, store: Store, patience_s: float) -> None:
+        self.place, self._store, self._patience_s = store.place, store, patience_s
+
+    def _try(self, action: Callable[[], T]) -> T:
+        return patiently(action, self._patience_s)
+
+    def read(self, name: str) -> bytes:
+        """As `Store.read`."""
+        return self._try(lambda: self._store.read(name))
+
+    def write(self, name: str, content: bytes) -> None:
+        """As `Store.write`."""
+        self._try(lambda: self._store.write(name, content))
+
+    def copy(self, old: str, new: str) -> None:
+        """As `Store.copy`."""
+        self._try(lambda: self._store.copy(old, new))
+
+    def delete(self, names: Collection[str]) -> None:
+        """As `Store.delete`."""
+        for name in names:
+            self._try(partial(self._store.delete, [name]))
+
+    def delete_folder(self, name: str) -> None:
+        """As `Store.delete_folder`."""
+        self._try(lambda: self._store.delete_folder(name))
+
+    def find(self, names: Collection[str]) -> dict[str, Item]:
+        """As `Store.find`."""
+        return self._try(lambda: self._store.find(names))
+
+    def files(self, below: str, deep: bool = True) -> dict[str, Item]:
+        """As `Store.files`."""
+        return self._try(lambda: self._store.files(below, deep))
 
 
 def _item(info: Any) -> Item | None:

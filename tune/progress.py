@@ -24,6 +24,7 @@ from tune.history import COMPLETE, FAILED, LATER, OPEN, PRUNED, SEARCHED, Histor
 from tune.journal import Event, Journal
 from tune.objectstore import StoreError
 from tune.sampler import propose
+from tune.shelf import trial_folder
 from tune.space import Range
 from tune.trainable import Order, Report
 
@@ -205,7 +206,7 @@ class Progress:
 
     def folder_of(self, number: int) -> Path:
         """Where a trial keeps its checkpoints and its model."""
-        return self.plan.folder / "trials" / f"{number:04d}"
+        return trial_folder(self.plan.folder, number)
 
     def report(self, number: int, report: Report) -> bool:
         """Take in a report; True if the worker should leave the trial."""
@@ -264,7 +265,8 @@ class Progress:
     def halt_over(self, error: OSError) -> None:
         """Halt as the storage cannot be written."""
         where = "" if isinstance(error, StoreError) else " on this machine"
-        self.halt(f"{error.strerror or error}{where}: {error.filename}")
+        place = "" if error.filename is None else f"{where}: {error.filename}"
+        self.halt(f"{error.strerror or error}{place}")
 
     def _end(self, number: int, state: str, reason: str = "", cause: str = "") -> None:
         trial = self.history.trials[number]

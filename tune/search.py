@@ -173,7 +173,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_data(parser.add_argument_group("what to adapt"))
     _add_search(parser.add_argument_group("what to search"))
-    _add_training(parser.add_argument_group("how to train"))
+    training = parser.add_argument_group("how to train")
+    _add_training(training)
+    _add_fixed(training)
     _add_machines(parser.add_argument_group("where to run"))
     _add_record(parser.add_argument_group("the record"))
     _add_output(parser.add_argument_group("what is printed"))
@@ -300,6 +302,9 @@ def _add_training(group: Any) -> None:
     )
     group.add_argument("--passes", help="separate or shared passes of the domains through E")
     group.add_argument("--sync", help="reading of Eq. 10 and 11: batch, squared, relative, sample")
+
+
+def _add_fixed(group: Any) -> None:
     for name in SEARCHABLE:
         kind = int if name == "n_groups" else float
         group.add_argument(

@@ -242,10 +242,12 @@ class RunTrainable(ray.tune.Trainable):  # type: ignore[misc]
             report = self._reports[-1]
         else:
             report = self._advance(run)
-        if report.finished:  # one that was killed over this has the report, and not the model
-            self._keep_model(run)
-        if self._working is not None:  # before the driver hears of it
-            self._working.push()
+        try:
+            if report.finished:  # one that was killed over this has the report, and not the model
+                self._keep_model(run)
+        finally:
+            if self._working is not None:  # before the driver hears of it
+                self._working.push()
         return report
 
     def _failed(self, error: Exception, step: int) -> Report:

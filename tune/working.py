@@ -10,7 +10,7 @@ from gsda.errors import BadInput
 from tune.handover_far import check_place, place_of
 from tune.lease import began, machine
 from tune.mirrored import Mirrored
-from tune.objectstore import Store, default_patience, patiently
+from tune.objectstore import Patient, Store, default_patience, patiently
 from tune.shelf import JOURNAL
 
 _WORK = ".work"  # below the working copy, of the workers of this machine
@@ -36,15 +36,19 @@ class WorkingFolder:
             BadInput: the search is not there. StoreError: the store cannot be reached.
         """
         patience = default_patience()
-        self.store = patiently(lambda: Store(uri), patience)
+        self.store = Patient(patiently(lambda: Store(uri), patience), patience)
         self.shown, self._name = f"{self.store.shown}/{name}", name
-        self._place = place_of(name, attempt)
+        self._place, self._marked = place_of(name, attempt), bool(attempt)
         work = self.store.place.working_copy(cache) / _WORK
         work.mkdir(parents=True, exist_ok=True)
         _sweep(work)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{_machine()}-{os.getpid()}-", dir=work))
         self._files = Mirrored(self.store, self._place, self.folder)
-        patiently(lambda: self._bring(name), patience)
+        try:
+            self._bring(name)
+        except BaseException:
+            self.close()
+            raise
 
     def _bring(self, name: str) -> None:
         journal = f"{name.partition('/')[0]}/{JOURNAL}"
@@ -62,10 +66,8 @@ class WorkingFolder:
             MovedOn: this start is over. StoreError: the store has been away for longer than one
                 waits.
         """
-        patiently(self._push, default_patience())
-
-    def _push(self) -> None:
-        check_place(self.store, self._place)
+        if self._marked:
+            check_place(self.store, self._place)
         self._files.push_all()
 
     def put(self, name: str, content: bytes) -> None:
@@ -74,8 +76,7 @@ class WorkingFolder:
         Raises:
             StoreError: the store has been away for longer than one waits.
         """
-        name = f"{self._name}/{name}"
-        patiently(lambda: self.store.write(name, content), default_patience())
+        self.store.write(f"{self._name}/{name}", content)
 
     def close(self) -> None:
         """Leave nothing on this machine."""
