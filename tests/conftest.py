@@ -111,10 +111,24 @@ def s3() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(scope="session")
+def gs() -> Iterator[str]:
+    """The address of a stand-in for Google's storage on loopback, with the bucket ``bucket``."""
+    pytest.importorskip(
+        "gcp_storage_emulator", reason="GCP-STORAGE-EMULATOR IS NOT INSTALLED: NOT TESTED ON GS"
+    )
+    from uris import serving_gs
+
+    with serving_gs() as address:
+        yield address
+
+
+@pytest.fixture(params=["file", "s3", "gs"])
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A place below a URI where nothing is yet."""
     if request.param == "file":
         return f"file://{tmp_path}/far"
-    address = request.getfixturevalue("s3")
-    return f"s3://bucket/{secrets.token_hex(4)}?endpoint_override={address}&scheme=http"
+    address = request.getfixturevalue(request.param)
+    more = "&anonymous=true" if request.param == "gs" else ""
+    place = f"{request.param}://bucket/{secrets.token_hex(4)}"
+    return f"{place}?endpoint_override={address}&scheme=http{more}"

@@ -13,14 +13,18 @@ from tune.search import main
 SMALL = ["--task", "glyph31/W2D", "--steps", "6", "--evaluate-every", "2", "--batch-size", "4"]
 
 
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
 def test_a_search_in_a_bucket(
-    s3: str,
+    scheme: str,
+    request: pytest.FixtureRequest,
     tmp_path: Path,
     cache: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    uri = f"s3://bucket/e2e?endpoint_override={s3}&scheme=http"
+    more = "&anonymous=true" if scheme == "gs" else ""
+    address = f"endpoint_override={request.getfixturevalue(scheme)}&scheme=http{more}"
+    uri = f"{scheme}://bucket/e2e?{address}"
     rig = rig_of(tmp_path / "work", uri, cache)
     options = [*SMALL, "--trials", "1", "--cpus-per-trial", "1", "--name", "s"]
     left = killed_elsewhere(rig, uri, 1, options)
@@ -51,7 +55,7 @@ def test_a_search_in_a_bucket(
     capsys.readouterr()
     assert main([*SMALL, "--name", "s", "--storage", uri]) == 2
     refused = capsys.readouterr().err
-    assert refused.startswith("search.py: There is a search named s in s3://bucket/e2e: add --res")
+    assert refused.startswith(f"search.py: There is a search named s in {scheme}://bucket/e2e: add --res")
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,14 @@ from tune.trainable import Order
 STEP = "step-000000002.0123456789abcdef.pt"
 
 
-@pytest.fixture(params=["path", "file", "s3"])
+@pytest.fixture(params=["path", "file", "s3", "gs"])
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A storage, as it is said."""
-    if request.param == "s3":
-        address = request.getfixturevalue("s3")
-        return f"s3://bucket/{tmp_path.name}?endpoint_override={address}&scheme=http"
+    if request.param in ("s3", "gs"):
+        address = request.getfixturevalue(request.param)
+        more = "&anonymous=true" if request.param == "gs" else ""
+        at = f"endpoint_override={address}&scheme=http{more}"
+        return f"{request.param}://bucket/{tmp_path.name}?{at}"
     return f"{'file://' if request.param == 'file' else ''}{tmp_path}/far"
 
 

@@ -108,10 +108,18 @@ def test_on_a_folder_a_file_is_whole_or_not_there(
     assert store.read("a/x") == b"old"
 
 
-def test_a_bucket_that_is_not_there(s3: str) -> None:
-    uri = f"s3://other/x?endpoint_override={s3}&scheme=http"
-    with pytest.raises(BadInput, match=r"^--storage s3://other/x cannot be used: there is no such"):
-        connect(uri)
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_bucket_that_is_not_there(scheme: str, request: pytest.FixtureRequest) -> None:
+    more = "&anonymous=true" if scheme == "gs" else ""
+    address = f"endpoint_override={request.getfixturevalue(scheme)}&scheme=http{more}"
+    place = f"{scheme}://other/x"
+    with pytest.raises(BadInput, match=f"^--storage {place} cannot be used: there is no such buck"):
+        connect(f"{place}?{address}")
+
+
+def test_a_place_where_nothing_is_yet(uri: str) -> None:
+    store = connect(uri)
+    assert (store.folders(), store.files("")) == ([], {})
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:

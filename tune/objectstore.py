@@ -72,7 +72,9 @@ def _s3(place: Place, silent_s: float = _SILENT_S) -> Any:
 def _gs(place: Place) -> Any:
     from pyarrow import fs
 
-    return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=_GCS_RETRY_S), **dict(place.options))
+    options: dict[str, Any] = dict(place.options)
+    options["anonymous"] = options.get("anonymous") == "true"
+    return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=_GCS_RETRY_S), **options)
 
 
 def _file(place: Place) -> Any:
@@ -161,8 +163,12 @@ class Store:
 
     def delete_folder(self, name: str) -> None:
         """Remove all that lies below a name; nothing is no matter."""
-        with suppress(FileNotFoundError), self._told(name):
-            self._fs.delete_dir(self._path(name))
+        try:
+            with self._told(name):
+                self._fs.delete_dir(self._path(name))
+        except OSError:
+            if self.files(name):
+                raise
 
     def find(self, names: Collection[str]) -> dict[str, Item]:
         """Those of the named files that are there."""
@@ -180,12 +186,23 @@ class Store:
 
     def look(self) -> None:
         """See whether it answers: FileNotFoundError where there is a bucket, and nothing in it."""
-        self._select("", recursive=False, allow_not_found=False)
+        try:
+            self._select("", recursive=False, allow_not_found=False)
+        except FileNotFoundError as error:
+            if self.place.scheme != "gs":
+                raise
+            raise StoreError(errno.EIO, "there is no such bucket", self.shown) from error
+        except StoreError as error:  # as Google's says of a folder in which there is nothing
+            if "No such file or directory" not in str(error.__cause__):
+                raise
+            raise FileNotFoundError(errno.ENOENT, "nothing is there", self.shown) from error
 
     def folders(self) -> list[str]:
         """Names of what lies directly below the URI and has something below itself."""
         from pyarrow import fs
 
+        if self.place.scheme == "gs":  # which knows a folder only by a mark that somebody made
+            return sorted({name.partition("/")[0] for name in self.files("") if "/" in name})
         infos = self._select("", recursive=False)
         return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)
 

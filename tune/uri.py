@@ -12,7 +12,7 @@ from gsda.errors import BadInput
 # Scheme -> what may stand behind the question mark; none of it is a secret.
 SCHEMES = {
     "s3": ("endpoint_override", "region", "scheme"),
-    "gs": ("endpoint_override", "scheme"),
+    "gs": ("endpoint_override", "scheme", "anonymous"),
     "file": (),
 }
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
