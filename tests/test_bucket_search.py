@@ -55,7 +55,8 @@ def test_a_search_in_a_bucket(
     capsys.readouterr()
     assert main([*SMALL, "--name", "s", "--storage", uri]) == 2
     refused = capsys.readouterr().err
-    assert refused.startswith(f"search.py: There is a search named s in {scheme}://bucket/e2e: add --res")
+    place = f"{scheme}://bucket/e2e"
+    assert refused.startswith(f"search.py: There is a search named s in {place}: add --res")
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def test_options_of_s3_are_part_of_the_place_and_not_of_a_sentence(tmp_path: Pat
         ("s3://b/p#x", "has too much behind it"),
         ("file:///tmp?scheme=http", "there may be nothing"),
         ("s3://[b", "no URI that can be read"),
+        ("gs://b/p?anonymous=yes", "gs://b/p: anonymous may be true, or be left out"),
     ],
 )
 def test_a_place_that_is_none(text: str, sentence: str) -> None:

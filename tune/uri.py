@@ -83,6 +83,8 @@ def parse(text: str) -> Place:
             raise BadInput(
                 f"--storage {scheme}://{root} has an unknown option: there may be {may}."
             )
+        if name == "anonymous" and value != "true":
+            raise BadInput(f"--storage {scheme}://{root}: anonymous may be true, or be left out.")
     if parts.fragment or len(dict(options)) < len(options):
         raise BadInput(f"--storage {scheme}://{root} has too much behind it: leave it out.")
     return Place(scheme, root, tuple(sorted(options)))

@@ -60,7 +60,6 @@ def _disturb(rig: Rig, network: Network, uri: str) -> tuple[list[Row], bool]:
         options = ["--name", "s", "--address", machines.address, "--storage", uri]
         process = rig.start(*SEARCH, *options, wrapper=network.inside(HERE))
         rig.wait(process, lambda: runs_on_both(rig))
-        began = sorted(_there(network, uri))
         network.part(HERE, THERE)
         lost, number = lose(rig, process, machines)
         known = _places(network, uri, number)
@@ -72,7 +71,6 @@ def _disturb(rig: Rig, network: Network, uri: str) -> tuple[list[Row], bool]:
     left = [name for name in _there(network, uri) if "step-" in name or PLACES in name]
     rows: list[Row] = [
         ["parted machines and a bucket", "result"],
-        ["in the bucket before", tally([name.rpartition("/")[0] for name in began])],
         ["parted for good", lost],
         ["suspended all that time, woken before the bucket", woken],
         ["places of its trial in the bucket, before that and after", f"{known}, {after}"],
